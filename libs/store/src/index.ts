@@ -1,0 +1,25 @@
+export { defineCollection } from './definition.ts';
+export { openStore } from './open.ts';
+export type {
+  Change,
+  Collection,
+  CollectionDefinition,
+  CommittedEvent,
+  Condition,
+  Expected,
+  IndexDefinition,
+  Json,
+  Outbox,
+  Page,
+  PendingDocument,
+  PendingEvent,
+  Query,
+  Scalar,
+  Store,
+  Stored,
+  StoreLog,
+  StoreOptions,
+  Where,
+  Write,
+  WriteResult,
+} from './collection.ts';
