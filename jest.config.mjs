@@ -1,0 +1,20 @@
+// How jest runs here: Node strips the types itself, tests are native ES modules, nothing is transformed.
+// Owner: the tool chain. Two workers, since the machine this is sized for has two cores.
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+
+const folders = ['libs', 'services', 'cli', 'deploy', 'e2e', 'scripts'];
+
+export default {
+  rootDir: import.meta.dirname,
+  roots: folders.map((folder) => path.join(import.meta.dirname, folder)).filter((folder) => existsSync(folder)),
+  testMatch: ['**/test/**/*.test.ts', '<rootDir>/e2e/**/*.test.ts'],
+  testEnvironment: 'node',
+  transform: {},
+  extensionsToTreatAsEsm: ['.ts'],
+  moduleFileExtensions: ['ts', 'mjs', 'js', 'json', 'node'],
+  maxWorkers: 2,
+  // Only a bound against a hang: real guests boot within it even where the CPU is emulated and shared.
+  testTimeout: 120_000,
+  reporters: ['default', '<rootDir>/scripts/jest-closing-line.mjs'],
+};
