@@ -1,0 +1,2 @@
+/** The surface of @nephos/events. */
+export {};
