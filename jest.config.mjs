@@ -7,7 +7,9 @@ const folders = ['libs', 'services', 'cli', 'deploy', 'e2e', 'scripts'];
 
 export default {
   rootDir: import.meta.dirname,
-  roots: folders.map((folder) => path.join(import.meta.dirname, folder)).filter((folder) => existsSync(folder)),
+  roots: folders
+    .map((folder) => path.join(import.meta.dirname, folder))
+    .filter((folder) => existsSync(folder)),
   testMatch: ['**/test/**/*.test.ts', '<rootDir>/e2e/**/*.test.ts'],
   testEnvironment: 'node',
   transform: {},

@@ -33,9 +33,17 @@ function protoFiles(folder) {
 
 function hashOfInputs(sources) {
   const hash = createHash('sha256');
-  const settings = ['proto/buf.yaml', 'proto/buf.gen.yaml', 'proto/package.json', 'scripts/generate-protos.mjs'];
+  const settings = [
+    'proto/buf.yaml',
+    'proto/buf.gen.yaml',
+    'proto/package.json',
+    'scripts/generate-protos.mjs',
+  ];
   for (const file of [...settings.map((name) => path.join(repo, name)), ...sources]) {
-    hash.update(`${path.relative(repo, file)}\0`).update(fs.readFileSync(file)).update('\0');
+    hash
+      .update(`${path.relative(repo, file)}\0`)
+      .update(fs.readFileSync(file))
+      .update('\0');
   }
   return hash.digest('hex');
 }
@@ -43,7 +51,9 @@ function hashOfInputs(sources) {
 /** Copies Google's files that ours import, and theirs in turn; google/protobuf is part of buf itself. */
 function copyGoogleProtos(sources) {
   const importsOf = (file) =>
-    [...fs.readFileSync(file, 'utf8').matchAll(/^import\s+(?:public\s+)?"(google\/[^"]+)";/gm)].map((m) => m[1]);
+    [...fs.readFileSync(file, 'utf8').matchAll(/^import\s+(?:public\s+)?"(google\/[^"]+)";/gm)].map(
+      (m) => m[1],
+    );
   const wanted = new Set(alwaysWanted);
   for (const file of sources) for (const name of importsOf(file)) wanted.add(name);
   // A Set visits what is added to it while it is walked: this reaches the whole closure.
@@ -62,12 +72,20 @@ function buf(...args) {
   const program = path.join(proto, 'node_modules/@bufbuild/buf/bin/buf');
   // The ts-proto plug-in is started as `node` from PATH: make that the Node which runs this script.
   const PATH = `${path.dirname(process.execPath)}${path.delimiter}${process.env.PATH}`;
-  execFileSync(process.execPath, [program, ...args], { cwd: proto, stdio: 'inherit', env: { ...process.env, PATH } });
+  execFileSync(process.execPath, [program, ...args], {
+    cwd: proto,
+    stdio: 'inherit',
+    env: { ...process.env, PATH },
+  });
 }
 
 const sources = protoFiles(path.join(proto, 'nephos'));
 const stamp = hashOfInputs(sources);
-if (fs.existsSync(stampFile) && fs.readFileSync(stampFile, 'utf8') === stamp && !process.argv.includes('--force')) {
+if (
+  fs.existsSync(stampFile) &&
+  fs.readFileSync(stampFile, 'utf8') === stamp &&
+  !process.argv.includes('--force')
+) {
   console.log('protos: unchanged');
 } else {
   const began = performance.now();
@@ -79,5 +97,7 @@ if (fs.existsSync(stampFile) && fs.readFileSync(stampFile, 'utf8') === stamp && 
   fs.rmSync(gen, { recursive: true, force: true });
   fs.renameSync(path.join(fresh, 'gen'), gen);
   fs.rmSync(fresh, { recursive: true, force: true });
-  console.log(`protos: generated from ${sources.length} files in ${((performance.now() - began) / 1000).toFixed(1)} s`);
+  console.log(
+    `protos: generated from ${sources.length} files in ${((performance.now() - began) / 1000).toFixed(1)} s`,
+  );
 }

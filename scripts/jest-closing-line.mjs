@@ -7,7 +7,9 @@ export default class ClosingLine {
     const skipped = results.numPendingTests + results.numTodoTests;
     // jest's default reporter writes to stderr: once that is flushed, ours follows on stdout.
     process.stderr.write('', () => {
-      process.stdout.write(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`);
+      process.stdout.write(
+        `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`,
+      );
     });
   }
 }
