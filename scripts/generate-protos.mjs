@@ -31,6 +31,10 @@ function protoFiles(folder) {
     .sort();
 }
 
+function ownProtos() {
+  return protoFiles(path.join(proto, 'nephos'));
+}
+
 function hashOfInputs(sources) {
   const hash = createHash('sha256');
   const settings = [
@@ -79,25 +83,33 @@ function buf(...args) {
   });
 }
 
-const sources = protoFiles(path.join(proto, 'nephos'));
-const stamp = hashOfInputs(sources);
-if (
-  fs.existsSync(stampFile) &&
-  fs.readFileSync(stampFile, 'utf8') === stamp &&
-  !process.argv.includes('--force')
-) {
-  console.log('protos: unchanged');
-} else {
+/** Whether proto/gen was made from just the inputs that are there now. */
+export function protosAreCurrent() {
+  return fs.existsSync(stampFile) && fs.readFileSync(stampFile, 'utf8') === hashOfInputs(ownProtos());
+}
+
+function generate() {
   const began = performance.now();
+  const sources = ownProtos();
+  const stamp = hashOfInputs(sources);
   copyGoogleProtos(sources);
-  fs.rmSync(fresh, { recursive: true, force: true });
   buf('generate', '--output', fresh);
   buf('build', '--output', path.join(fresh, 'gen/descriptors.binpb'));
   fs.writeFileSync(path.join(fresh, 'gen/.inputs'), stamp);
   fs.rmSync(gen, { recursive: true, force: true });
   fs.renameSync(path.join(fresh, 'gen'), gen);
-  fs.rmSync(fresh, { recursive: true, force: true });
-  console.log(
-    `protos: generated from ${sources.length} files in ${((performance.now() - began) / 1000).toFixed(1)} s`,
-  );
+  const seconds = ((performance.now() - began) / 1000).toFixed(1);
+  console.log(`protos: generated from ${sources.length} files in ${seconds} s`);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  if (protosAreCurrent() && !process.argv.includes('--force')) {
+    console.log('protos: unchanged');
+  } else {
+    try {
+      generate();
+    } finally {
+      fs.rmSync(fresh, { recursive: true, force: true });
+    }
+  }
 }
