@@ -1,0 +1,38 @@
+/** Which instances a selector means, and which addresses calls go to. Pure. */
+import type { Instance } from '@nephos/proto/nephos/directory/v1/instance';
+import type { Selector } from './types.ts';
+
+export function matches(instance: Instance, selector: Selector): boolean {
+  if (selector.version && instance.version !== selector.version) return false;
+  if (selector.zone && instance.header?.zone !== selector.zone) return false;
+  const labels = instance.header?.labels ?? {};
+  return Object.entries(selector.labels ?? {}).every(([key, value]) => labels[key] === value);
+}
+
+const defaultWeight = 100;
+/** An instance of ten times another's weight gets ten times its calls; beyond that the ratio is cut. */
+const largestShare = 10;
+
+/** Each distinct address as often as its instance's weight asks for, beside the lightest. */
+export function weightedAddresses(instances: readonly Instance[]): string[] {
+  const weights = new Map<string, number>();
+  for (const { address, weight } of instances) weights.set(address, weight > 0 ? weight : defaultWeight);
+  const lightest = Math.min(...weights.values());
+  return [...weights].flatMap(([address, weight]) =>
+    Array<string>(Math.min(largestShare, Math.round(weight / lightest))).fill(address),
+  );
+}
+
+/** `/orchestrator?version=1.2.0&zone=…&label.agent=abc`, the path of a `nephos:` target. Throws on any other key. */
+export function parseTarget(path: string): { service: string; selector: Selector } {
+  const [name = '', query = ''] = path.replace(/^\/+/, '').split('?', 2);
+  if (!/^[a-z][a-z0-9-]{0,62}$/.test(name)) throw new Error(`not a service's name: ${JSON.stringify(name)}`);
+  const labels: Record<string, string> = {};
+  const exact: { version?: string; zone?: string } = {};
+  for (const [key, value] of new URLSearchParams(query)) {
+    if (key.startsWith('label.')) labels[key.slice('label.'.length)] = value;
+    else if (key === 'version' || key === 'zone') exact[key] = value;
+    else throw new Error(`a nephos target takes version, zone and label.<key>, not ${JSON.stringify(key)}`);
+  }
+  return { service: name, selector: { ...exact, labels } };
+}
