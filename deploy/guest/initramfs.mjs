@@ -8,55 +8,10 @@ import { gzipSync } from 'node:zlib';
 /** Root disk, hot-plugged PCI, power button and its key events. Ext4, PCI and serial are built into the kernel. */
 const wantedModules = ['virtio_pci', 'virtio_blk', 'button', 'evdev'];
 
-const applets = [
-  ...[
-    'acpid',
-    'cat',
-    'cut',
-    'dd',
-    'df',
-    'dmesg',
-    'echo',
-    'expr',
-    'free',
-    'getty',
-    'grep',
-    'halt',
-    'head',
-    'hostname',
-  ],
-  ...[
-    'init',
-    'insmod',
-    'ip',
-    'kill',
-    'less',
-    'ls',
-    'lsmod',
-    'mkdir',
-    'mount',
-    'poweroff',
-    'printf',
-    'ps',
-    'reboot',
-  ],
-  ...[
-    'rm',
-    'sh',
-    'sleep',
-    'stty',
-    'sync',
-    'tail',
-    'top',
-    'touch',
-    'tr',
-    'umount',
-    'uname',
-    'uptime',
-    'vi',
-    'wc',
-  ],
-];
+const applets = (
+  'acpid cat cut dd df dmesg echo expr free getty grep halt head hostname init insmod ip kill less ls lsmod ' +
+  'mkdir mount poweroff printf ps reboot rm sh sleep stty sync tail top touch tr umount uname uptime vi wc'
+).split(' ');
 const inSbin = new Set(['acpid', 'halt', 'init', 'insmod', 'poweroff', 'reboot']);
 
 const types = { folder: 0o040000, file: 0o100000, link: 0o120000, device: 0o020000 };
@@ -65,7 +20,7 @@ export function packInitramfs({ rootfs, busybox, modules }) {
   const entries = [
     ...['bin', 'sbin', 'dev', 'proc', 'sys', 'data', 'root', 'tmp', 'lib', 'lib/modules'].map(folder),
     { name: 'dev/console', mode: types.device | 0o600, device: [5, 1] },
-    ...filesBelow(rootfs).map((file) => ({ ...file, name: file.name })),
+    ...filesBelow(rootfs),
     { name: 'bin/busybox', mode: types.file | 0o755, data: readFileSync(busybox) },
     ...applets.map((name) => link(`${inSbin.has(name) ? 'sbin' : 'bin'}/${name}`, '/bin/busybox')),
     link('init', '/sbin/init'),

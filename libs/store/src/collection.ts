@@ -6,7 +6,13 @@
 import type { Clock } from '@nephos/service';
 
 /** A JSON value. Fields that are `undefined` are not stored. */
-export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json | undefined };
+export type Json =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly Json[]
+  | { readonly [key: string]: Json | undefined };
 
 /** What an index, a condition and a field guard compare. */
 export type Scalar = string | number | boolean;
@@ -148,7 +154,7 @@ export interface Collection<T> {
    * id continues its counters. Throws `NotFound`, `Conflict`.
    */
   remove(id: string, expected?: Expected, event?: Json): Promise<void>;
-  /** In order, a result per item; nothing is promised between documents. Rejects only when the store failed. */
+  /** In order, a result per item, whatever became of the others; nothing is promised between documents. */
   batch(writes: readonly Write<T>[]): Promise<WriteResult<T>[]>;
 }
 

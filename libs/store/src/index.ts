@@ -1,5 +1,3 @@
-export { defineCollection } from './definition.ts';
-export { openStore } from './open.ts';
 export type {
   Change,
   Collection,
@@ -23,3 +21,5 @@ export type {
   Write,
   WriteResult,
 } from './collection.ts';
+export { defineCollection } from './definition.ts';
+export { openStore } from './open.ts';

@@ -1,0 +1,31 @@
+// Which stored schema versions a reader accepts: its own, the one before, the one after.
+// Owner: libs/store. Invariant: a newer document keeps its version and whatever its reader does not know; two
+// neighbouring versions of a service can therefore run side by side, and either can be rolled back.
+import { Internal } from '@nephos/service';
+import type { CollectionDefinition, Json, Stored } from './collection.ts';
+import type { Row, SchemaRange } from './driver.ts';
+
+/** The versions that a collection of this version reads and writes. */
+export function schemaRange(own: number): SchemaRange {
+  return { from: own - 1, own, to: own + 1 };
+}
+
+/** The document as its reader wants it. Throws `Internal` when it is more than one version away. */
+export function readRow<T>(definition: CollectionDefinition<T>, row: Row): Stored<T> {
+  const { from, own, to } = schemaRange(definition.schemaVersion);
+  if (row.schema < from || row.schema > to) throw schemaTooFar(definition.name, row.id, row.schema, own);
+  const value =
+    row.schema === from && definition.upgrade !== undefined
+      ? definition.upgrade(row.value, row.schema)
+      : (row.value as T);
+  return { id: row.id, revision: row.revision, eventSeq: row.eventSeq, value };
+}
+
+/** What reading or writing such a document throws. */
+export function schemaTooFar(collection: string, id: string, stored: number, own: number): Internal {
+  return new Internal(
+    'INTERNAL',
+    `${collection}/${id} is stored in schema version ${stored}; this program (${own}) takes ${own - 1} to ${own + 1}: ` +
+      'upgrade one version at a time',
+  );
+}

@@ -1,0 +1,185 @@
+// The database of one store: carries out arrays of operations, each array one synced transaction.
+// Owner: the SQLite adapter; lives in its worker thread and is the file's only holder on the machine.
+// Invariants: replies are made only once the transaction is synced; one operation's refusal leaves the others
+// alone; an error of the disk is thrown, and ends the worker. A crash leaves the last synced transaction.
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { clear, collapse, pending, pendingOf, sweep } from './events.ts';
+import type { Operation, Refusal, Reply, RowText } from './protocol.ts';
+import { selectCount, selectRows } from './select.ts';
+import { Statements } from './statements.ts';
+import { applyCollection, collectionsIn, DuplicateValues, prepareFile, tableOf } from './tables.ts';
+import { Refused, write } from './writes.ts';
+
+/** Pages (4 KiB) of write-ahead log after which it is written back; keeps it near 16 MiB. */
+const checkpointPages = 4000;
+const logSizeLimit = 64 * 1024 * 1024;
+const cacheKiB = 16 * 1024;
+
+const primaryCode = { error: 1, busy: 5, full: 13, tooBig: 18, constraint: 19 } as const;
+
+export class Engine {
+  readonly #db: DatabaseSync;
+  readonly #statements: Statements;
+  readonly #collections: Set<string>;
+
+  /** Throws SQLite's error (see `isBusy`) when the file is held by another process, or is no database. */
+  constructor(file: string) {
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    // Made here, so that neither the file nor its log (which takes its mode) can be read by other users.
+    closeSync(openSync(file, 'a', 0o600));
+    this.#db = new DatabaseSync(file, { timeout: 0 });
+    try {
+      this.#db.exec(`
+        PRAGMA locking_mode = EXCLUSIVE;
+        PRAGMA journal_mode = WAL;
+        PRAGMA synchronous = FULL;
+        PRAGMA wal_autocheckpoint = ${checkpointPages};
+        PRAGMA journal_size_limit = ${logSizeLimit};
+        PRAGMA cache_size = -${cacheKiB};
+        PRAGMA temp_store = MEMORY;
+        BEGIN IMMEDIATE;
+      `);
+      prepareFile(this.#db);
+      this.#db.exec('COMMIT');
+    } catch (error) {
+      this.#db.close();
+      throw error;
+    }
+    this.#statements = new Statements(this.#db);
+    this.#collections = new Set(collectionsIn(this.#db));
+  }
+
+  /** A reply an operation, in order, all synced. Throws when the disk failed: then nothing is known to be. */
+  run(operations: readonly Operation[]): Reply[] {
+    this.#db.exec('BEGIN IMMEDIATE');
+    try {
+      const replies = operations.map((operation) => this.#attempt(operation));
+      this.#db.exec('COMMIT');
+      return replies;
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+      if (codeOf(error) !== primaryCode.full) throw error;
+      return operations.map(() => ({ refused: { kind: 'storage-full' } }));
+    }
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+
+  #attempt(operation: Operation): Reply {
+    const atomic = isSingleStatement(operation);
+    if (!atomic) this.#statements.run('SAVEPOINT operation', []);
+    try {
+      return { result: this.#carryOut(operation) };
+    } catch (error) {
+      const refused = refusalOf(operation, error);
+      if (!atomic) this.#statements.run('ROLLBACK TO operation', []);
+      return { refused };
+    } finally {
+      if (!atomic && this.#db.isTransaction) this.#statements.run('RELEASE operation', []);
+    }
+  }
+
+  #carryOut(operation: Operation): unknown {
+    switch (operation.op) {
+      case 'insert':
+      case 'update':
+      case 'remove':
+        return write(this.#statements, operation);
+      case 'get':
+        return this.#get(operation.collection, operation.ids);
+      case 'find': {
+        const { sql, values } = selectRows(operation.collection, operation.plan);
+        return this.#statements.all(sql, values).map(rowText);
+      }
+      case 'count': {
+        const { sql, values } = selectCount(operation.collection, operation.plan);
+        return this.#statements.get(sql, values)?.['count(*)'];
+      }
+      case 'pendingOf':
+        return pendingOf(this.#statements, operation.collection, operation.id);
+      case 'pending':
+        return pending(this.#statements, operation);
+      case 'clear':
+        return clear(this.#statements, operation);
+      case 'collapse':
+        return collapse(this.#statements, operation);
+      case 'sweep':
+        return sweep(this.#statements, this.#collections, operation);
+      case 'open':
+        applyCollection(this.#db, operation.collection, operation.indexes);
+        this.#collections.add(operation.collection);
+        return undefined;
+      case 'ping':
+        return undefined;
+    }
+  }
+
+  #get(collection: string, ids: readonly string[]): RowText[] {
+    const sql =
+      `SELECT id, revision, event_seq, schema, value FROM ${tableOf(collection)} ` +
+      'WHERE id = ? AND deleted_at IS NULL';
+    return ids.flatMap((id) => {
+      const row = this.#statements.get(sql, [id]);
+      return row === undefined ? [] : [rowText(row)];
+    });
+  }
+}
+
+/** Whether another process holds the file. */
+export function isBusy(error: unknown): boolean {
+  return codeOf(error) === primaryCode.busy;
+}
+
+function rowText(row: Readonly<Record<string, unknown>>): RowText {
+  return [row['id'], row['revision'], row['event_seq'], row['schema'], row['value']] as unknown as RowText;
+}
+
+/** SQLite undoes a failed statement by itself; several need a savepoint to be undone together. */
+function isSingleStatement(operation: Operation): boolean {
+  switch (operation.op) {
+    case 'insert':
+    case 'update':
+    case 'remove':
+      return operation.event === undefined;
+    case 'open':
+    case 'collapse':
+    case 'sweep':
+      return false;
+    default:
+      return true;
+  }
+}
+
+/** Rethrows what is not about this operation alone. */
+function refusalOf(operation: Operation, error: unknown): Refusal {
+  if (error instanceof Refused) return error.refusal;
+  if (error instanceof DuplicateValues && codeOf(error.cause) === primaryCode.constraint) {
+    return { kind: 'duplicates', index: error.index };
+  }
+  const cause = error instanceof DuplicateValues ? error.cause : error;
+  const message = cause instanceof Error ? cause.message : String(cause);
+  switch (codeOf(cause)) {
+    case primaryCode.constraint:
+      return { kind: 'exists', index: violatedFields(message) };
+    case primaryCode.tooBig:
+      return { kind: 'too-large' };
+    case primaryCode.error:
+      return { kind: 'internal', message: `${operation.op}: ${message}` };
+    default:
+      throw cause;
+  }
+}
+
+/** The fields in `UNIQUE constraint failed: c:vms.f:owner, c:vms.f:name`, comma-separated as in a definition. */
+function violatedFields(message: string): string {
+  return Array.from(message.matchAll(/\.f:([A-Za-z0-9_.]+)/g), (match) => match[1]).join();
+}
+
+function codeOf(error: unknown): number | undefined {
+  const code = (error as { errcode?: unknown } | null)?.errcode;
+  return typeof code === 'number' ? code & 0xff : undefined;
+}
