@@ -1,2 +1,37 @@
 /** The surface of @nephos/events. */
-export {};
+export { type Bus, type BusContext, type BusOptions, connectBus, type Session } from './bus.ts';
+export { changedPaths, type JsonObject } from './changes.ts';
+export { decodeEvent, type EntityEvent, eventId } from './cloudevent.ts';
+export type { EventsContext, EventsLog } from './context.ts';
+export {
+  defineEntity,
+  type EntityCollection,
+  type EntityDefinition,
+  type MessageCodec,
+  type ModifyOptions,
+  type Place,
+  type WriteOptions,
+} from './entity.ts';
+export { type EntityOptions, openEntity } from './entity-collection.ts';
+export { deadLetterRoot, type StreamOptions, streams } from './streams.ts';
+export {
+  decodeToken,
+  type EntityAddress,
+  type EventFilter,
+  type EventTree,
+  encodeToken,
+  filterSubject,
+  parseSubject,
+  subjectOf,
+} from './subject.ts';
+export type {
+  EventHandler,
+  FollowItem,
+  FollowOptions,
+  HandlerContext,
+  MessageDecoder,
+  StartFrom,
+  SubscribeOptions,
+  Subscription,
+  SubscriptionCounts,
+} from './subscription.ts';

@@ -1,0 +1,118 @@
+/**
+ * The streams and their bounds.
+ * NEPHOS_EVENTS holds the changes of entities for a while, NEPHOS_STATE the last change of each for good (it is
+ * fed by NEPHOS_EVENTS inside the broker), NEPHOS_JOB_EVENTS those of jobs for a short while,
+ * NEPHOS_DEAD_LETTERS what subscribers gave up on. Made where missing, never altered: bounds set by an operator
+ * stay. A state stream older than its events is made anew with them; relays then state all entities again.
+ */
+import {
+  JetStreamApiError,
+  type JetStreamManager,
+  type StreamConfig,
+  type StreamInfo,
+} from '@nats-io/jetstream';
+import { nanos } from '@nats-io/nats-core';
+import type { EventsLog } from './context.ts';
+import { type EventTree, subjectRoots } from './subject.ts';
+
+export const streams = {
+  events: 'NEPHOS_EVENTS',
+  state: 'NEPHOS_STATE',
+  jobEvents: 'NEPHOS_JOB_EVENTS',
+  deadLetters: 'NEPHOS_DEAD_LETTERS',
+} as const;
+
+export const deadLetterRoot = 'nephos-dead.v1';
+
+/** The stream that an entity's events are in. */
+export function streamOf(tree: EventTree): string {
+  return tree === 'jobs' ? streams.jobEvents : streams.events;
+}
+
+export interface StreamOptions {
+  /** Copies of each stream; 3 in a cluster of brokers. Default 1. */
+  readonly replicas?: number;
+  /** How long events are kept; default 7 days. */
+  readonly maxAgeMs?: number;
+  /** How many bytes of events are kept at most; default 1 GiB. */
+  readonly maxBytes?: number;
+}
+
+/** JetStream's error code. */
+const streamNotFound = 10059;
+
+const dayMs = 24 * 60 * 60 * 1000;
+const mebibyte = 1024 * 1024;
+
+/** A message id is remembered this long: a publish repeated within is stored once. */
+export const dedupWindowMs = 2 * 60 * 1000;
+
+function bounds(subjects: string[], maxAgeMs: number, maxBytes: number): Partial<StreamConfig> {
+  return { subjects, max_age: nanos(maxAgeMs), max_bytes: maxBytes, duplicate_window: nanos(dedupWindowMs) };
+}
+
+function configs(options: StreamOptions): (Partial<StreamConfig> & { name: string })[] {
+  const { replicas = 1, maxAgeMs = 7 * dayMs, maxBytes = 1024 * mebibyte } = options;
+  const common: Partial<StreamConfig> = {
+    storage: 'file',
+    retention: 'limits',
+    discard: 'old',
+    num_replicas: replicas,
+    allow_direct: true,
+  };
+  return [
+    { ...common, name: streams.events, ...bounds([`${subjectRoots.entities}.>`], maxAgeMs, maxBytes) },
+    { ...common, name: streams.state, sources: [{ name: streams.events }], max_msgs_per_subject: 1 },
+    { ...common, name: streams.jobEvents, ...bounds([`${subjectRoots.jobs}.>`], dayMs, 256 * mebibyte) },
+    { ...common, name: streams.deadLetters, ...bounds([`${deadLetterRoot}.>`], 30 * dayMs, 256 * mebibyte) },
+  ];
+}
+
+/** What tells one life of the streams from another: it changes when events or state were lost and made anew. */
+export type Incarnation = string;
+
+/** Makes the streams that are missing. Safe to run from many processes at once. */
+export async function ensureStreams(
+  jsm: JetStreamManager,
+  options: StreamOptions,
+  log: EventsLog,
+): Promise<Incarnation> {
+  const created: string[] = [];
+  for (const config of configs(options)) {
+    const info = (await lookUp(jsm, config.name)) ?? (await make(jsm, config, log));
+    if (config.name === streams.events || config.name === streams.state) created.push(info.created);
+  }
+  return created.join(' ');
+}
+
+async function lookUp(jsm: JetStreamManager, name: string): Promise<StreamInfo | undefined> {
+  try {
+    return await jsm.streams.info(name);
+  } catch (error) {
+    if (error instanceof JetStreamApiError && error.code === streamNotFound) return undefined;
+    throw error;
+  }
+}
+
+async function make(
+  jsm: JetStreamManager,
+  config: Partial<StreamConfig> & { name: string },
+  log: EventsLog,
+): Promise<StreamInfo> {
+  if (config.name === streams.events && (await lookUp(jsm, streams.state))) {
+    log.warn({ stream: config.name }, 'the events were lost: the state stream is made anew with them');
+    await jsm.streams.delete(streams.state);
+  }
+  log.info({ stream: config.name }, 'making a stream');
+  try {
+    return await jsm.streams.add(config);
+  } catch (error) {
+    if (config.max_bytes === undefined) throw error;
+    // The broker refuses bounds larger than its disk; age then bounds the stream alone.
+    log.warn(
+      { stream: config.name, error },
+      'the broker refused the bound in bytes: making the stream without it',
+    );
+    return await jsm.streams.add({ ...config, max_bytes: -1 });
+  }
+}

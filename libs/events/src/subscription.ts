@@ -1,0 +1,81 @@
+/** What a subscriber asks for and gets; subscribe.ts and follow.ts do it. */
+import type { JsonObject } from './changes.ts';
+import type { EntityEvent } from './cloudevent.ts';
+import type { EventFilter, EventTree } from './subject.ts';
+
+/** What is needed of a generated message to read it. */
+export interface MessageDecoder<M> {
+  fromJSON(json: unknown): M;
+}
+
+export interface HandlerContext {
+  /** Aborted when the subscription stops. */
+  readonly signal: AbortSignal;
+  /** 1 for the first try. */
+  readonly attempt: number;
+}
+
+/** Resolving acknowledges the event; throwing has it tried again, and at last set aside as a dead letter. */
+export type EventHandler<M = JsonObject> = (event: EntityEvent<M>, context: HandlerContext) => Promise<void>;
+
+/**
+ * Where a subscription that has no position yet begins: with what comes from now on, with all that is kept, or
+ * at a time or a sequence of the stream. One that has a position goes on from there.
+ */
+export type StartFrom = 'new' | 'all' | Date | { readonly sequence: number };
+
+export interface SubscribeOptions<M = JsonObject> {
+  /** Names the position: the same name goes on where it stopped. Letters, digits, `-` and `_`. */
+  readonly name: string;
+  readonly filter?: EventFilter;
+  /** Default: `entities`. */
+  readonly tree?: EventTree;
+  /** Default: `all`. */
+  readonly from?: StartFrom;
+  /** Handlers at once; those of one entity never overlap. Default 16. */
+  readonly concurrency?: number;
+  /** Tries before an event becomes a dead letter. Default 8. */
+  readonly attempts?: number;
+  /** The pause before the second try, doubling up to a minute. Default 100 ms. */
+  readonly backoffMs?: number;
+  /** Makes `new` and `old` messages of this type instead of proto JSON. */
+  readonly message?: MessageDecoder<M>;
+}
+
+export interface SubscriptionCounts {
+  /** Events that a handler finished. */
+  readonly handled: number;
+  /** Deliveries dropped, since their sequence had been handled. */
+  readonly duplicates: number;
+  /** Events that a gap hid and the stream still had. */
+  readonly recovered: number;
+  /** Entities brought up to date from their state, since the events between were gone. */
+  readonly resynced: number;
+  readonly retried: number;
+  readonly deadLetters: number;
+}
+
+/** Disposing lets handlers that run end, and keeps the position. */
+export interface Subscription extends AsyncDisposable {
+  readonly counts: SubscriptionCounts;
+  /** Resolves once the consumer exists at the broker. */
+  readonly started: Promise<void>;
+  /** Stops, and forgets the position at the broker. */
+  remove(): Promise<void>;
+}
+
+export interface FollowOptions<M = JsonObject> {
+  readonly filter?: EventFilter;
+  readonly signal: AbortSignal;
+  readonly message?: MessageDecoder<M>;
+}
+
+/**
+ * First the state of each entity, then `synced`, then each change. `restart` says that the broker's streams were
+ * made anew: forget all, a snapshot follows.
+ */
+export type FollowItem<M = JsonObject> =
+  | { readonly kind: 'snapshot'; readonly event: EntityEvent<M> }
+  | { readonly kind: 'synced' }
+  | { readonly kind: 'change'; readonly event: EntityEvent<M> }
+  | { readonly kind: 'restart' };
