@@ -2,6 +2,7 @@
 // Owner: libs/store. Invariant: what passes here orders and compares alike in every adapter.
 import { Invalid } from '@nephos/service';
 import type { CollectionDefinition, Json, Scalar } from './collection.ts';
+import { valueAt } from './paths.ts';
 
 const maxIdBytes = 512;
 
@@ -14,14 +15,8 @@ export function checkId(id: string): void {
 
 /** The scalar at a dotted path; `undefined` when missing or null. Throws `Invalid` on anything else. */
 export function scalarAt(value: Json, path: string): Scalar | undefined {
-  let current: Json | undefined = value;
-  for (const name of path.split('.')) {
-    if (typeof current !== 'object' || current === null || Array.isArray(current)) return undefined;
-    if (!Object.hasOwn(current, name)) return undefined;
-    current = (current as { readonly [key: string]: Json | undefined })[name];
-  }
-  if (current === undefined || current === null) return undefined;
-  return checkScalar(current, path);
+  const found = valueAt(value, path);
+  return found === undefined || found === null ? undefined : checkScalar(found, path);
 }
 
 /** Throws `Invalid` unless `value` is a finite number, a boolean or well-formed text without NUL. */

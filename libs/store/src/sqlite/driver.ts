@@ -6,6 +6,7 @@ import type { Driver, EventToAdd, Row, WriteRequest, Written } from '../driver.t
 import { alreadyExists, conflict, notFound } from '../failures.ts';
 import type { Plan } from '../plan.ts';
 import { schemaTooFar } from '../schema.ts';
+import { scalarAt } from '../values.ts';
 import type { WorkerChannel } from './channel.ts';
 import type {
   EventRow,
@@ -17,6 +18,8 @@ import type {
   RowText,
   WriteOperation,
 } from './protocol.ts';
+import { bindable } from './select.ts';
+import { indexedFields } from './tables.ts';
 import type { WrittenRow } from './writes.ts';
 
 /** Text of one document, and of one event. */
@@ -27,6 +30,7 @@ const bareBytes = 200;
 export class SqliteDriver implements Driver {
   readonly #channel: WorkerChannel;
   readonly #indexes = new Map<string, Readonly<Record<string, IndexDefinition>>>();
+  readonly #fields = new Map<string, readonly string[]>();
 
   constructor(channel: WorkerChannel) {
     this.#channel = channel;
@@ -34,6 +38,7 @@ export class SqliteDriver implements Driver {
 
   async open(collection: string, indexes: Readonly<Record<string, IndexDefinition>>): Promise<void> {
     this.#indexes.set(collection, indexes);
+    this.#fields.set(collection, indexedFields(indexes));
     await this.#ask({ op: 'open', collection, indexes });
   }
 
@@ -50,7 +55,7 @@ export class SqliteDriver implements Driver {
   }
 
   async write(collection: string, request: WriteRequest): Promise<Written> {
-    const operation = operationOf(collection, request);
+    const operation = this.#operationOf(collection, request);
     const [revision, eventSeq, pendingCount, pendingBytes] = (await this.#ask(operation)) as WrittenRow;
     return { revision, eventSeq, pendingCount, pendingBytes };
   }
@@ -117,6 +122,21 @@ export class SqliteDriver implements Driver {
     return reply.result;
   }
 
+  #operationOf(collection: string, request: WriteRequest): WriteOperation {
+    const { id, schema } = request;
+    const event = request.event === undefined ? undefined : eventText(request.event);
+    if (event !== undefined && event.payload.length > maxTextLength) throw tooLarge(collection, id);
+    if (request.kind === 'remove') {
+      const { removedAt } = request;
+      return { op: 'remove', collection, id, guard: guardOf(request.expected), removedAt, schema, event };
+    }
+    const value = JSON.stringify(request.value);
+    if (value.length > maxTextLength) throw tooLarge(collection, id);
+    const indexed = (this.#fields.get(collection) ?? []).map((field) => indexedValue(request.value, field));
+    if (request.kind === 'insert') return { op: 'insert', collection, id, value, indexed, schema, event };
+    return { op: 'update', collection, id, guard: guardOf(request.expected), value, indexed, schema, event };
+  }
+
   #errorOf(operation: Operation, refusal: Refusal): Error {
     const collection = 'collection' in operation ? operation.collection : '';
     const id = 'id' in operation ? operation.id : '';
@@ -150,18 +170,9 @@ export class SqliteDriver implements Driver {
   }
 }
 
-function operationOf(collection: string, request: WriteRequest): WriteOperation {
-  const { id, schema } = request;
-  const event = request.event === undefined ? undefined : eventText(request.event);
-  if (event !== undefined && event.payload.length > maxTextLength) throw tooLarge(collection, id);
-  if (request.kind === 'remove') {
-    const { removedAt } = request;
-    return { op: 'remove', collection, id, guard: guardOf(request.expected), removedAt, schema, event };
-  }
-  const value = JSON.stringify(request.value);
-  if (value.length > maxTextLength) throw tooLarge(collection, id);
-  if (request.kind === 'insert') return { op: 'insert', collection, id, value, schema, event };
-  return { op: 'update', collection, id, guard: guardOf(request.expected), value, schema, event };
+function indexedValue(value: Json, field: string): string | number | null {
+  const scalar = scalarAt(value, field);
+  return scalar === undefined ? null : bindable(scalar);
 }
 
 function guardOf(expected: Expected | undefined): Guard {

@@ -5,11 +5,12 @@
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { type CollectionStatements, statementsOf } from './collection-statements.ts';
 import { clear, collapse, pending, pendingOf, sweep } from './events.ts';
-import type { Operation, Refusal, Reply, RowText } from './protocol.ts';
+import type { Operation, Refusal, Reply } from './protocol.ts';
 import { selectCount, selectRows } from './select.ts';
-import { Statements } from './statements.ts';
-import { applyCollection, collectionsIn, DuplicateValues, prepareFile, tableOf } from './tables.ts';
+import { type ResultRow, Statements } from './statements.ts';
+import { applyCollection, collectionsIn, DuplicateValues, prepareFile } from './tables.ts';
 import { Refused, write } from './writes.ts';
 
 /** Pages (4 KiB) of write-ahead log after which it is written back; keeps it near 16 MiB. */
@@ -22,7 +23,8 @@ const primaryCode = { error: 1, busy: 5, full: 13, tooBig: 18, constraint: 19 } 
 export class Engine {
   readonly #db: DatabaseSync;
   readonly #statements: Statements;
-  readonly #collections: Set<string>;
+  readonly #stored: Set<string>;
+  readonly #texts = new Map<string, CollectionStatements>();
 
   /** Throws SQLite's error (see `isBusy`) when the file is held by another process, or is no database. */
   constructor(file: string) {
@@ -48,7 +50,7 @@ export class Engine {
       throw error;
     }
     this.#statements = new Statements(this.#db);
-    this.#collections = new Set(collectionsIn(this.#db));
+    this.#stored = new Set(collectionsIn(this.#db));
   }
 
   /** A reply an operation, in order, all synced. Throws when the disk failed: then nothing is known to be. */
@@ -69,17 +71,12 @@ export class Engine {
     this.#db.close();
   }
 
+  /** Whatever an operation may be refused for shows in its first statement, which SQLite undoes by itself. */
   #attempt(operation: Operation): Reply {
-    const atomic = isSingleStatement(operation);
-    if (!atomic) this.#statements.run('SAVEPOINT operation', []);
     try {
       return { result: this.#carryOut(operation) };
     } catch (error) {
-      const refused = refusalOf(operation, error);
-      if (!atomic) this.#statements.run('ROLLBACK TO operation', []);
-      return { refused };
-    } finally {
-      if (!atomic && this.#db.isTransaction) this.#statements.run('RELEASE operation', []);
+      return { refused: refusalOf(operation, error) };
     }
   }
 
@@ -88,16 +85,16 @@ export class Engine {
       case 'insert':
       case 'update':
       case 'remove':
-        return write(this.#statements, operation);
+        return write(this.#statements, this.#textsOf(operation.collection), operation);
       case 'get':
         return this.#get(operation.collection, operation.ids);
       case 'find': {
         const { sql, values } = selectRows(operation.collection, operation.plan);
-        return this.#statements.all(sql, values).map(rowText);
+        return this.#statements.all(sql, values);
       }
       case 'count': {
         const { sql, values } = selectCount(operation.collection, operation.plan);
-        return this.#statements.get(sql, values)?.['count(*)'];
+        return this.#statements.get(sql, values)?.[0];
       }
       case 'pendingOf':
         return pendingOf(this.#statements, operation.collection, operation.id);
@@ -108,50 +105,47 @@ export class Engine {
       case 'collapse':
         return collapse(this.#statements, operation);
       case 'sweep':
-        return sweep(this.#statements, this.#collections, operation);
+        return sweep(this.#statements, this.#stored, operation);
       case 'open':
-        applyCollection(this.#db, operation.collection, operation.indexes);
-        this.#collections.add(operation.collection);
-        return undefined;
+        return this.#open(operation);
       case 'ping':
         return undefined;
     }
   }
 
-  #get(collection: string, ids: readonly string[]): RowText[] {
-    const sql =
-      `SELECT id, revision, event_seq, schema, value FROM ${tableOf(collection)} ` +
-      'WHERE id = ? AND deleted_at IS NULL';
+  #get(collection: string, ids: readonly string[]): ResultRow[] {
+    const { get } = this.#textsOf(collection);
     return ids.flatMap((id) => {
-      const row = this.#statements.get(sql, [id]);
-      return row === undefined ? [] : [rowText(row)];
+      const row = this.#statements.get(get, [id]);
+      return row === undefined ? [] : [row];
     });
+  }
+
+  /** All or nothing: a new unique index may find duplicates after others were made. */
+  #open({ collection, indexes }: Extract<Operation, { op: 'open' }>): void {
+    this.#statements.forget();
+    this.#db.exec('SAVEPOINT open');
+    try {
+      applyCollection(this.#db, collection, indexes);
+    } catch (error) {
+      this.#db.exec('ROLLBACK TO open; RELEASE open');
+      throw error;
+    }
+    this.#db.exec('RELEASE open');
+    this.#stored.add(collection);
+    this.#texts.set(collection, statementsOf(collection, indexes));
+  }
+
+  #textsOf(collection: string): CollectionStatements {
+    const texts = this.#texts.get(collection);
+    if (texts === undefined) throw new Error(`the collection ${collection} is not open`);
+    return texts;
   }
 }
 
 /** Whether another process holds the file. */
 export function isBusy(error: unknown): boolean {
   return codeOf(error) === primaryCode.busy;
-}
-
-function rowText(row: Readonly<Record<string, unknown>>): RowText {
-  return [row['id'], row['revision'], row['event_seq'], row['schema'], row['value']] as unknown as RowText;
-}
-
-/** SQLite undoes a failed statement by itself; several need a savepoint to be undone together. */
-function isSingleStatement(operation: Operation): boolean {
-  switch (operation.op) {
-    case 'insert':
-    case 'update':
-    case 'remove':
-      return operation.event === undefined;
-    case 'open':
-    case 'collapse':
-    case 'sweep':
-      return false;
-    default:
-      return true;
-  }
 }
 
 /** Rethrows what is not about this operation alone. */

@@ -11,11 +11,10 @@ const maxAnswerBytes = 8 * 1024 * 1024;
 type Of<K extends Operation['op']> = Extract<Operation, { op: K }>;
 
 export function pendingOf(statements: Statements, collection: string, id: string): EventRow[] {
-  const rows = statements.all(
+  return statements.all(
     'SELECT seq, first_seq, at, payload FROM outbox WHERE collection = ? AND id = ? ORDER BY seq',
     [collection, id],
-  );
-  return rows.map((row) => [row['seq'], row['first_seq'], row['at'], row['payload']] as unknown as EventRow);
+  ) as unknown as EventRow[];
 }
 
 export function pending(statements: Statements, { limit, after }: Of<'pending'>): PendingRow[] {
@@ -23,20 +22,21 @@ export function pending(statements: Statements, { limit, after }: Of<'pending'>)
     'SELECT collection, id, sum(bytes) AS bytes FROM outbox WHERE (collection, id) > (?, ?) ' +
       'GROUP BY collection, id ORDER BY collection, id LIMIT ?',
     [...after, limit],
-  ) as unknown as { collection: string; id: string; bytes: number }[];
+  ) as unknown as (readonly [string, string, number])[];
   const found: PendingRow[] = [];
   let total = 0;
-  for (const { collection, id, bytes } of keys) {
+  for (const [collection, id, bytes] of keys) {
     total += bytes;
     if (found.length > 0 && total > maxAnswerBytes) break;
-    const document = statements.get(`SELECT event_seq, deleted_at FROM ${tableOf(collection)} WHERE id = ?`, [
-      id,
-    ]);
+    const [eventSeq, deletedAt] = statements.get(
+      `SELECT event_seq, deleted_at FROM ${tableOf(collection)} WHERE id = ?`,
+      [id],
+    ) as readonly [number, number | null];
     found.push({
       collection,
       id,
-      deleted: document?.['deleted_at'] !== null,
-      eventSeq: document?.['event_seq'] as number,
+      deleted: deletedAt !== null,
+      eventSeq,
       events: pendingOf(statements, collection, id),
     });
   }
@@ -54,11 +54,11 @@ export function clear(statements: Statements, { collection, id, upToSeq }: Of<'c
 /** Only while the head is still exactly what the caller collapsed. */
 export function collapse(statements: Statements, operation: Of<'collapse'>): void {
   const { collection, id, firstSeq, fromSeq, toSeq, count, event } = operation;
-  const head = statements.get(
-    'SELECT min(seq) AS first, count(*) AS count FROM outbox WHERE collection = ? AND id = ? AND seq <= ?',
+  const [first, found] = statements.get(
+    'SELECT min(seq), count(*) FROM outbox WHERE collection = ? AND id = ? AND seq <= ?',
     [collection, id, toSeq],
-  );
-  if (head?.['first'] !== fromSeq || head['count'] !== count) return;
+  ) as readonly [number | null, number];
+  if (first !== fromSeq || found !== count) return;
   clear(statements, { op: 'clear', collection, id, upToSeq: toSeq });
   addEvent(statements, collection, id, firstSeq, toSeq, event);
 }

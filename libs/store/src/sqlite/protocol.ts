@@ -10,7 +10,10 @@ export interface WorkerSettings {
   readonly file: string;
 }
 
-/** `[revision]`, or field guards. */
+/** An indexed field of a document, as SQLite has it: booleans are 1 and 0. */
+export type Indexed = string | number | null;
+
+/** A revision, or values of fields; neither: any. */
 export interface Guard {
   readonly revision: number | undefined;
   readonly fields: readonly (readonly [path: string, value: Scalar | null])[];
@@ -53,6 +56,7 @@ export type WriteOperation =
       readonly collection: string;
       readonly id: string;
       readonly value: string;
+      readonly indexed: readonly Indexed[];
       readonly schema: SchemaRange;
       readonly event: EventText | undefined;
     }
@@ -62,6 +66,7 @@ export type WriteOperation =
       readonly id: string;
       readonly guard: Guard;
       readonly value: string;
+      readonly indexed: readonly Indexed[];
       readonly schema: SchemaRange;
       readonly event: EventText | undefined;
     }

@@ -1,6 +1,8 @@
-// Prepared statements, kept by their text.
+// Prepared statements, kept by their text; rows come as arrays, in the order of the columns selected.
 // Owner: the SQLite adapter (worker thread). The texts are few: they depend on names and shapes, not on values.
-import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
+import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite';
+
+export type ResultRow = readonly SQLOutputValue[];
 
 export class Statements {
   readonly #db: DatabaseSync;
@@ -10,12 +12,12 @@ export class Statements {
     this.#db = db;
   }
 
-  get(sql: string, values: readonly SQLInputValue[]): Readonly<Record<string, unknown>> | undefined {
-    return this.#statement(sql).get(...values);
+  get(sql: string, values: readonly SQLInputValue[]): ResultRow | undefined {
+    return this.#statement(sql).get(...values) as unknown as ResultRow | undefined;
   }
 
-  all(sql: string, values: readonly SQLInputValue[]): Readonly<Record<string, unknown>>[] {
-    return this.#statement(sql).all(...values);
+  all(sql: string, values: readonly SQLInputValue[]): ResultRow[] {
+    return this.#statement(sql).all(...values) as unknown as ResultRow[];
   }
 
   /** Returns how many rows changed. */
@@ -23,10 +25,16 @@ export class Statements {
     return Number(this.#statement(sql).run(...values).changes);
   }
 
+  /** To be called when tables change, since texts may then stand for other columns. */
+  forget(): void {
+    this.#prepared.clear();
+  }
+
   #statement(sql: string): StatementSync {
     const known = this.#prepared.get(sql);
     if (known !== undefined) return known;
     const statement = this.#db.prepare(sql);
+    statement.setReturnArrays(true);
     this.#prepared.set(sql, statement);
     return statement;
   }

@@ -1,7 +1,7 @@
 // The tables, columns and indexes of a collection, and how an existing file is brought to what is declared.
-// Owner: the SQLite adapter (worker thread). A collection is one table; an indexed field is a virtual column read
-// from the document's JSON, so that the document is its only source; an index leaves out tombstones and documents
-// that lack one of its fields. Pending events of all collections lie in one table, written in the same
+// Owner: the SQLite adapter (worker thread). A collection is one table; an indexed field is a column filled with
+// each write (so that SQLite parses no JSON on the way); an index leaves out tombstones and documents that lack
+// one of its fields. Pending events of all collections lie in one table, written in the same
 // transaction as the document they travel with, so that publishing rewrites no document.
 import type { DatabaseSync } from 'node:sqlite';
 import type { IndexDefinition } from '../collection.ts';
@@ -12,11 +12,16 @@ const layoutVersion = 1;
 export const tableOf = (collection: string): string => `"c:${collection}"`;
 export const columnOf = (path: string): string => (path === 'id' ? 'id' : `"f:${path}"`);
 export const indexOf = (collection: string, index: string): string => `"ix:${collection}:${index}"`;
-export const jsonPath = (path: string): string =>
+const jsonPath = (path: string): string =>
   `$.${path
     .split('.')
     .map((name) => `"${name}"`)
     .join('.')}`;
+
+/** The fields that have a column, in the order in which writes carry their values. */
+export function indexedFields(indexes: Readonly<Record<string, IndexDefinition>>): string[] {
+  return [...new Set(Object.values(indexes).flatMap((index) => index.fields))];
+}
 
 /** What every query through an index, and the index itself, is limited to. */
 export function indexedRows(fields: readonly string[]): string {
@@ -66,7 +71,6 @@ export function applyCollection(
     ) STRICT;
     CREATE INDEX IF NOT EXISTS "tombstones:${collection}" ON ${table} (deleted_at) WHERE deleted_at IS NOT NULL;
   `);
-  addColumns(db, collection, new Set(Object.values(indexes).flatMap((index) => index.fields)));
   const wanted = new Map(
     Object.entries(indexes).map(([name, index]) => [name, indexStatement(collection, name, index)]),
   );
@@ -74,6 +78,7 @@ export function applyCollection(
     if (wanted.get(name) === statement) wanted.delete(name);
     else db.exec(`DROP INDEX ${indexOf(collection, name)}`);
   }
+  applyColumns(db, collection, indexedFields(indexes));
   for (const [name, statement] of wanted) {
     try {
       db.exec(statement);
@@ -83,14 +88,20 @@ export function applyCollection(
   }
 }
 
-function addColumns(db: DatabaseSync, collection: string, fields: ReadonlySet<string>): void {
-  const known = db.prepare(`SELECT name FROM pragma_table_xinfo(?)`).all(`c:${collection}`);
-  const present = new Set(known.map((row) => row['name']));
+/** Fills new columns from the documents; drops others, since from now on nobody would keep them right. */
+function applyColumns(db: DatabaseSync, collection: string, fields: readonly string[]): void {
+  const table = tableOf(collection);
+  const known = db.prepare('SELECT name FROM pragma_table_info(?)').all(`c:${collection}`);
+  const present = known.map((row) => row['name'] as string).filter((name) => name.startsWith('f:'));
+  for (const name of present) {
+    if (!fields.includes(name.slice('f:'.length))) db.exec(`ALTER TABLE ${table} DROP COLUMN "${name}"`);
+  }
   for (const field of fields) {
-    if (present.has(`f:${field}`)) continue;
-    const source = `json_extract(value, '${jsonPath(field)}')`;
+    if (present.includes(`f:${field}`)) continue;
+    db.exec(`ALTER TABLE ${table} ADD COLUMN ${columnOf(field)} ANY`);
     db.exec(
-      `ALTER TABLE ${tableOf(collection)} ADD COLUMN ${columnOf(field)} ANY GENERATED ALWAYS AS (${source}) VIRTUAL`,
+      `UPDATE ${table} SET ${columnOf(field)} = json_extract(value, '${jsonPath(field)}') ` +
+        `WHERE json_type(value, '${jsonPath(field)}') IN ('text', 'integer', 'real', 'true', 'false')`,
     );
   }
 }

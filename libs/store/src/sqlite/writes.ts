@@ -1,11 +1,13 @@
 // Inserts, updates and removes of one document, and the event each carries.
-// Owner: the SQLite adapter (worker thread). Invariants: the guard and the change are one statement; the event
-// joins the outbox in the same transaction; a refused write changes nothing.
-import type { SQLInputValue } from 'node:sqlite';
-import type { EventText, Guard, Refusal, WriteOperation } from './protocol.ts';
-import { bindable } from './select.ts';
-import type { Statements } from './statements.ts';
-import { jsonPath, tableOf } from './tables.ts';
+// Owner: the SQLite adapter (worker thread; nothing else writes the file, so what was read still holds when it
+// is written). Invariants: the event joins the outbox in the document's transaction; a refused write changed
+// nothing; a unique index refuses in the one statement that writes the document, before its event is added.
+
+import type { Json } from '../collection.ts';
+import { valueAt } from '../paths.ts';
+import type { CollectionStatements } from './collection-statements.ts';
+import type { EventText, Guard, Indexed, Refusal, WriteOperation } from './protocol.ts';
+import type { ResultRow, Statements } from './statements.ts';
 
 /** Thrown by an operation that is refused. */
 export class Refused extends Error {
@@ -21,18 +23,20 @@ export class Refused extends Error {
 export type WrittenRow = readonly [number, number, number, number];
 
 /** Throws `Refused`, or SQLite's error on a unique index. */
-export function write(statements: Statements, operation: WriteOperation): WrittenRow {
-  const row = operation.op === 'insert' ? insert(statements, operation) : change(statements, operation);
-  const revision = row['revision'] as number;
-  const eventSeq = row['event_seq'] as number;
-  if (operation.event === undefined) return [revision, eventSeq, 0, 0];
+export function write(
+  statements: Statements,
+  texts: CollectionStatements,
+  operation: WriteOperation,
+): WrittenRow {
   const { collection, id, event } = operation;
+  const [revision, eventSeq] = writeDocument(statements, texts, operation);
+  if (event === undefined) return [revision, eventSeq, 0, 0];
   addEvent(statements, collection, id, eventSeq, eventSeq, event);
-  const pending = statements.get(
-    'SELECT count(*) AS count, sum(bytes) AS bytes FROM outbox WHERE collection = ? AND id = ?',
+  const [count, bytes] = statements.get(
+    'SELECT count(*), sum(bytes) FROM outbox WHERE collection = ? AND id = ?',
     [collection, id],
-  );
-  return [revision, eventSeq, pending?.['count'] as number, pending?.['bytes'] as number];
+  ) as readonly [number, number];
+  return [revision, eventSeq, count, bytes];
 }
 
 export function addEvent(
@@ -49,56 +53,89 @@ export function addEvent(
   );
 }
 
-type Returned = Readonly<Record<string, unknown>>;
+type Counters = readonly [revision: number, eventSeq: number];
 
-function insert(statements: Statements, operation: Extract<WriteOperation, { op: 'insert' }>): Returned {
-  const { collection, id, value, schema, event } = operation;
-  const row = statements.get(
-    `INSERT INTO ${tableOf(collection)} AS old (id, revision, event_seq, schema, value) VALUES (?, 1, ?, ?, ?) ` +
-      'ON CONFLICT (id) DO UPDATE SET revision = old.revision + 1, event_seq = old.event_seq + excluded.event_seq, ' +
-      'schema = excluded.schema, value = excluded.value, deleted_at = NULL WHERE old.deleted_at IS NOT NULL ' +
-      'RETURNING revision, event_seq',
-    [id, event === undefined ? 0 : 1, schema.own, value],
-  );
-  if (row === undefined) throw new Refused({ kind: 'exists', index: 'id' });
-  return row;
+/** A document as it is before the write. */
+interface Before {
+  readonly row: number;
+  readonly revision: number;
+  readonly eventSeq: number;
+  readonly schema: number;
+  readonly removed: boolean;
+  readonly indexed: readonly unknown[];
 }
 
-function change(statements: Statements, operation: Exclude<WriteOperation, { op: 'insert' }>): Returned {
-  const { collection, id, guard, schema, event } = operation;
-  const guards = guardTerms(guard);
-  // A removed document keeps its counters alone; an update never lowers the version a newer program wrote.
-  const set =
-    operation.op === 'update'
-      ? { text: 'value = ?, schema = max(schema, ?)', values: [operation.value, schema.own] }
-      : { text: "value = '{}', deleted_at = ?", values: [operation.removedAt] };
-  const row = statements.get(
-    `UPDATE ${tableOf(collection)} SET ${set.text}, revision = revision + 1, event_seq = event_seq + ? ` +
-      `WHERE id = ? AND deleted_at IS NULL AND schema BETWEEN ? AND ?${guards.text} RETURNING revision, event_seq`,
-    [...set.values, event === undefined ? 0 : 1, id, schema.from, schema.to, ...guards.values],
-  );
-  if (row === undefined) throw whyNot(statements, operation);
-  return row;
-}
-
-function guardTerms({ revision, fields }: Guard): { text: string; values: SQLInputValue[] } {
-  let text = revision === undefined ? '' : ' AND revision = ?';
-  const values: SQLInputValue[] = revision === undefined ? [] : [revision];
-  for (const [path, value] of fields) {
-    text += ' AND json_extract(value, ?) IS ?';
-    values.push(jsonPath(path), value === null ? null : bindable(value));
+function writeDocument(
+  statements: Statements,
+  texts: CollectionStatements,
+  operation: WriteOperation,
+): Counters {
+  const { id, schema } = operation;
+  const events = operation.event === undefined ? 0 : 1;
+  if (operation.op === 'insert') {
+    const added = statements.run(texts.insert, [
+      id,
+      events,
+      schema.own,
+      operation.value,
+      ...operation.indexed,
+    ]);
+    if (added > 0) return [1, events];
   }
-  return { text, values };
+  const before = read(statements, texts, id);
+  const revision = before.revision + 1;
+  const eventSeq = before.eventSeq + events;
+  if (operation.op === 'insert') {
+    if (!before.removed) throw new Refused({ kind: 'exists', index: 'id' });
+    const { value, indexed } = operation;
+    statements.run(texts.replace, [value, schema.own, revision, eventSeq, ...indexed, before.row]);
+    return [revision, eventSeq];
+  }
+  checkGuard(statements, texts, operation, before);
+  if (operation.op === 'remove') {
+    statements.run(texts.remove, [operation.removedAt, revision, eventSeq, before.row]);
+    return [revision, eventSeq];
+  }
+  const { value, indexed } = operation;
+  // Never lowered: a document that a newer program wrote stays of its version.
+  const version = Math.max(before.schema, schema.own);
+  const same = isSame(before.indexed, indexed);
+  if (same) statements.run(texts.replaceUnindexed, [value, version, revision, eventSeq, before.row]);
+  else statements.run(texts.replace, [value, version, revision, eventSeq, ...indexed, before.row]);
+  return [revision, eventSeq];
 }
 
-function whyNot(statements: Statements, { collection, id, schema }: WriteOperation): Refused {
-  const row = statements.get(
-    `SELECT schema FROM ${tableOf(collection)} WHERE id = ? AND deleted_at IS NULL`,
-    [id],
-  );
-  if (row === undefined) return new Refused({ kind: 'not-found' });
-  const stored = row['schema'] as number;
-  if (stored < schema.from || stored > schema.to)
-    return new Refused({ kind: 'schema', stored, own: schema.own });
-  return new Refused({ kind: 'conflict' });
+/** A removed document counts as there only for an insert. */
+function read(statements: Statements, texts: CollectionStatements, id: string): Before {
+  const found = statements.get(texts.read, [id]) as
+    | readonly [number, number, number, number, number | null]
+    | undefined;
+  if (found === undefined) throw new Refused({ kind: 'not-found' });
+  const [row, revision, eventSeq, schema, deletedAt, ...indexed] = found;
+  return { row, revision, eventSeq, schema, removed: deletedAt !== null, indexed };
+}
+
+function checkGuard(
+  statements: Statements,
+  texts: CollectionStatements,
+  { guard, schema }: Exclude<WriteOperation, { op: 'insert' }>,
+  before: Before,
+): void {
+  if (before.removed) throw new Refused({ kind: 'not-found' });
+  if (before.schema < schema.from || before.schema > schema.to) {
+    throw new Refused({ kind: 'schema', stored: before.schema, own: schema.own });
+  }
+  if (guard.revision !== undefined && guard.revision !== before.revision)
+    throw new Refused({ kind: 'conflict' });
+  if (guard.fields.length === 0) return;
+  const [text] = statements.get(texts.readValue, [before.row]) as readonly [string];
+  if (!holds(guard, JSON.parse(text) as Json)) throw new Refused({ kind: 'conflict' });
+}
+
+function holds({ fields }: Guard, value: Json): boolean {
+  return fields.every(([path, expected]) => (valueAt(value, path) ?? null) === expected);
+}
+
+function isSame(before: ResultRow | readonly unknown[], now: readonly Indexed[]): boolean {
+  return now.every((value, position) => value === before[position]);
 }
