@@ -66,22 +66,21 @@ async function getPrograms(missing) {
 
 /** Returns why no real guest can run, or nothing. Only the message bus is missed so much that it throws. */
 async function getGuestTools(missing, wantGuests) {
-  let failure;
+  let failure = '';
   if (missing.debian.length > 0 && debian.canInstall()) {
     await phase('Debian packages', () => debian.install(missing.debian)).catch((error) => {
       failure = error.message;
     });
   }
   if (debian.missingOf(debian.messageBus).length > 0) {
-    const [update, install] = debian.commandsFor(debian.messageBus);
+    const commands = debian.commandsFor(debian.messageBus).join(' && ');
     throw new Error(
-      `nats-server, the message bus, is not here, and nothing works without it. As root: ${update} && ${install}` +
-        (failure === undefined ? '' : `\n${failure}`),
+      `nats-server, the message bus, is not here, and nothing works without it.\nAs root: ${commands}\n${failure}`,
     );
   }
   if (!wantGuests) return undefined;
   const without = debian.missingOf(debian.realGuests).map(({ name }) => name);
-  if (without.length > 0) return failure ?? `${without.join(' and ')} not installed`;
+  if (without.length > 0) return failure || `${without.join(' and ')} not installed`;
   if (!missing.guest) return undefined;
   return phase('guest image', buildGuestImage).catch((error) => error.message);
 }
