@@ -43,6 +43,7 @@ export type ErrorKind =
   | 'out-of-range'
   | 'cancelled'
   | 'deadline'
+  | 'unimplemented'
   | 'internal';
 
 export abstract class NephosError extends Error {
@@ -116,6 +117,11 @@ export class Cancelled extends NephosError {
 /** The caller's time was up. */
 export class DeadlineExceeded extends NephosError {
   override readonly kind = 'deadline';
+}
+
+/** Nothing here serves that. */
+export class Unimplemented extends NephosError {
+  override readonly kind = 'unimplemented';
 }
 
 /** A fault of ours. Its cause is logged and never sent. */

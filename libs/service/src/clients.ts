@@ -1,0 +1,74 @@
+/**
+ * The clients of a service: one connection pool a target, shared by all contracts called there. A service's name
+ * is resolved by the directory (`nephos:///name`, registered by libs/directory) and its instances take turns.
+ */
+import { credentials, Client as GrpcClient } from '@grpc/grpc-js';
+import { callTarget, type Labels } from './address.ts';
+import { type Channel, type ClientEnvironment, makeClient } from './client.ts';
+import type { Client, ServiceContract } from './contract.ts';
+
+export interface TargetOptions {
+  /** Only instances that carry all of these. */
+  readonly labels?: Labels;
+}
+
+export interface Clients {
+  /** `target`: a service's name, `host:port`, or a URI such as `ipv4:127.0.0.1:4001,127.0.0.1:4002`. */
+  of<D extends ServiceContract>(definition: D, target: string, options?: TargetOptions): Client<D>;
+}
+
+/** Answers may be larger than what servers take in: a full page of resources. */
+const maxAnswerBytes = 16 * 2 ** 20;
+
+const channelOptions = {
+  'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
+  'grpc.service_config_disable_resolution': 1,
+  'grpc.max_receive_message_length': maxAnswerBytes,
+  'grpc.keepalive_time_ms': 60_000,
+  'grpc.keepalive_timeout_ms': 20_000,
+  'grpc.initial_reconnect_backoff_ms': 100,
+  'grpc.max_reconnect_backoff_ms': 3000,
+  // client.ts tries again itself, under one request id.
+  'grpc.enable_retries': 0,
+  'grpc.enable_channelz': 0,
+};
+
+export class ChannelClients implements Clients, Disposable {
+  readonly #env: ClientEnvironment;
+  readonly #channels = new Map<string, Channel>();
+  readonly #clients = new Map<string, WeakMap<ServiceContract, unknown>>();
+  #closed = false;
+
+  constructor(env: ClientEnvironment) {
+    this.#env = env;
+  }
+
+  of<D extends ServiceContract>(definition: D, target: string, { labels }: TargetOptions = {}): Client<D> {
+    const uri = callTarget(target, labels);
+    const made = this.#clients.get(uri) ?? new WeakMap<ServiceContract, unknown>();
+    this.#clients.set(uri, made);
+    const client =
+      (made.get(definition) as Client<D> | undefined) ??
+      makeClient(definition, this.#channel(uri), this.#env);
+    made.set(definition, client);
+    return client;
+  }
+
+  [Symbol.dispose](): void {
+    this.#closed = true;
+    for (const { grpc } of this.#channels.values()) grpc.close();
+    this.#channels.clear();
+    this.#clients.clear();
+  }
+
+  #channel(uri: string): Channel {
+    if (this.#closed) throw new Error('the service has stopped: it calls nobody any more');
+    let channel = this.#channels.get(uri);
+    if (channel === undefined) {
+      const grpc = new GrpcClient(uri, credentials.createInsecure(), channelOptions);
+      channel = { grpc, waitForReady: uri.startsWith('nephos:') };
+      this.#channels.set(uri, channel);
+    }
+    return channel;
+  }
+}

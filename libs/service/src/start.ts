@@ -1,0 +1,157 @@
+/**
+ * Starts a service and takes it through its life. Opening goes: configuration, log, telemetry, the service's own
+ * parts, listen, serving. Closing goes back: NOT_SERVING, leave the directory, wait until callers have learnt
+ * of it, end the calls, end the loops, dispose what was opened in reverse. A start that fails closes what it had
+ * opened. A crash leaves nothing here: whatever must last is in the service's store.
+ */
+import type { Logger } from 'pino';
+import { type Address, advertisedAddress, hostAndPort } from './address.ts';
+import { BackgroundLoops } from './background.ts';
+import { ChannelClients } from './clients.ts';
+import { type Clock, systemClock } from './clock.ts';
+import { type CommonConfig, type ConfigOf, parseServiceConfig } from './common-config.ts';
+import type { ConfigSchema } from './config.ts';
+import { enableFailpoints } from './failpoint.ts';
+import { HealthChecks } from './health-checks.ts';
+import { LifecycleControl } from './lifecycle.ts';
+import { createLog } from './log.ts';
+import { Secret } from './secret.ts';
+import { GrpcServer } from './server.ts';
+import type {
+  RunningService,
+  ServiceContext,
+  ServiceDefinition,
+  StartOptions,
+  StopOptions,
+} from './service.ts';
+import { startTelemetry } from './telemetry.ts';
+import { newUid } from './uid.ts';
+
+/** Secrets, and the passwords inside URLs. */
+function secretsOf(config: object): string[] {
+  return Object.values(config).flatMap((value: unknown) => {
+    if (value instanceof Secret) return [value.reveal()];
+    const password =
+      typeof value === 'string' ? /^[a-z][a-z0-9+.-]*:\/\/[^:@/]*:([^@/]+)@/.exec(value)?.[1] : undefined;
+    return password === undefined ? [] : [password, decodeURIComponent(password)];
+  });
+}
+
+/** Starts a service in this process. Rejects with Invalid for a wrong configuration, or with what `start` threw. */
+export async function startService<S extends ConfigSchema>(
+  definition: ServiceDefinition<S>,
+  { env = {}, clock = systemClock, log: givenLog }: StartOptions = {},
+): Promise<RunningService<ConfigOf<S>>> {
+  const { name, version } = definition;
+  const config = parseServiceConfig(name, definition.config, env);
+  const common: CommonConfig = config;
+  const instanceId = newUid();
+  const level = common.logLevel;
+  const log =
+    givenLog ??
+    createLog({ service: name, version, instanceId, level, to: common.logTo, secrets: secretsOf(config) });
+  enableFailpoints(common.failpoints, name);
+
+  await using opened = new AsyncDisposableStack();
+  const telemetry = await startTelemetry(
+    {
+      service: name,
+      version,
+      instanceId,
+      clock,
+      otlpEndpoint: common.otlpEndpoint,
+      metricsBind: common.metricsBind,
+    },
+    opened,
+  );
+  const parts = new Parts(log, clock);
+  const server = new GrpcServer({ log, clock, telemetry });
+  opened.defer(() => server.close(0));
+  opened.defer(() => parts.loops.stop(common.drainGrace));
+  const clients = opened.use(new ChannelClients({ clock, telemetry, principal: `services/${name}` }));
+  const resources = opened.use(new AsyncDisposableStack());
+  const closing = Promise.withResolvers<unknown>();
+  const context: ServiceContext<ConfigOf<S>> = {
+    ...{ name, version, instanceId, config, clock, log, resources, server, clients, telemetry },
+    lifecycle: parts.lifecycle,
+    background: (loop, run) => parts.loops.start(loop, run),
+    health: (check, run) => parts.checks.add(check, run),
+    fail: (error) => {
+      log.fatal({ err: error }, 'the service cannot go on');
+      closing.resolve(error);
+    },
+  };
+  await definition.start(context);
+  const address = await server.listen(hostAndPort(common.bind));
+  const life = new Life(common, parts, server, opened.move());
+  await life.serve(address);
+  return life.running(context, address, closing.promise);
+}
+
+/** The inner parts that the context shows only in part. */
+class Parts {
+  readonly clock: Clock;
+  readonly lifecycle: LifecycleControl;
+  readonly loops: BackgroundLoops;
+  readonly checks: HealthChecks;
+
+  constructor(log: Logger, clock: Clock) {
+    this.clock = clock;
+    this.lifecycle = new LifecycleControl(log);
+    this.loops = new BackgroundLoops(log, clock);
+    this.checks = new HealthChecks(log, clock, (healthy) => this.lifecycle.setHealthy(healthy));
+  }
+}
+
+/** A service from serving to stopped. */
+class Life {
+  readonly #config: CommonConfig;
+  readonly #parts: Parts;
+  readonly #server: GrpcServer;
+  readonly #opened: AsyncDisposableStack;
+  #stopping: Promise<void> | undefined;
+
+  constructor(config: CommonConfig, parts: Parts, server: GrpcServer, opened: AsyncDisposableStack) {
+    this.#config = config;
+    this.#parts = parts;
+    this.#server = server;
+    this.#opened = opened;
+  }
+
+  async serve(bound: Address): Promise<void> {
+    const { lifecycle, loops, checks } = this.#parts;
+    lifecycle.onHealth((healthy) => this.#server.health.setServing(healthy && lifecycle.state === 'serving'));
+    await checks.ask();
+    this.#server.health.setServing(lifecycle.healthy);
+    await lifecycle.serving(advertisedAddress(this.#config.advertise, bound));
+    loops.start('health', (signal) => checks.watch(signal));
+  }
+
+  running<C>(context: ServiceContext<C>, address: Address, failed: Promise<unknown>): RunningService<C> {
+    const stopped = Promise.withResolvers<void>();
+    const stop = (options: StopOptions = {}): Promise<void> => {
+      this.#stopping ??= this.#stop(options.graceMs ?? this.#config.drainGrace).finally(stopped.resolve);
+      return this.#stopping;
+    };
+    const afterFailure = failed.then(async (failure) => {
+      await stop().catch((error: unknown) => context.log.error({ err: error }, 'stopping went wrong'));
+      return { failure };
+    });
+    const closed = Promise.race([afterFailure, stopped.promise.then(() => ({}))]);
+    return { context, address, stop, closed, [Symbol.asyncDispose]: () => stop() };
+  }
+
+  async #stop(graceMs: number): Promise<void> {
+    const { lifecycle, loops, clock } = this.#parts;
+    this.#server.health.setServing(false);
+    await lifecycle.draining();
+    await clock.sleep(Math.min(this.#config.drainDelay, graceMs));
+    await this.#server.close(graceMs);
+    await loops.stop(graceMs);
+    try {
+      await this.#opened.disposeAsync();
+    } finally {
+      lifecycle.stopped();
+    }
+  }
+}
