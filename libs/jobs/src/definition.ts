@@ -102,6 +102,9 @@ export interface JobContext<I> {
   annotate(message: string): void;
 }
 
+/** Which changes of a job become events on the job stream. */
+export type JobEvents = 'all' | 'outcome' | 'none';
+
 /** What `defineJob` takes. */
 export interface JobOptions<I extends object, R, D> {
   /** `entity.verb`, e.g. `vm.create`. */
@@ -112,7 +115,7 @@ export interface JobOptions<I extends object, R, D> {
   readonly timeoutMs: number;
   readonly retry?: Partial<RetryPolicy>;
   /** Which changes become events. Default `outcome`. */
-  readonly events?: 'all' | 'outcome';
+  readonly events?: JobEvents;
   run(job: JobContext<I>, deps: D): Promise<R>;
 }
 
@@ -122,7 +125,7 @@ export interface JobDefinition<I extends object, R, D> {
   readonly version: number;
   readonly timeoutMs: number;
   readonly retry: RetryPolicy;
-  readonly events: 'all' | 'outcome';
+  readonly events: JobEvents;
   run(job: JobContext<I>, deps: D): Promise<R>;
 }
 

@@ -1,0 +1,171 @@
+/**
+ * One stream of submissions. It opens with the first one; when it breaks, what has no answer yet is sent again on
+ * the next, until each submission's own deadline.
+ */
+import {
+  type Job,
+  JobEventLevel,
+  type JobServiceDefinition,
+  JobState,
+  type NewJob,
+  type SubmitRequest,
+  type SubmitResult,
+} from '@nephos/proto/nephos/jobs/v1/jobs';
+import { type Client, type Clock, Internal, Invalid, pauseAfter, runAs, Unavailable } from '@nephos/service';
+import { Frames } from './frames.ts';
+import { errorOf } from './status.ts';
+
+interface Waiting {
+  readonly job: NewJob;
+  readonly deadline: Disposable;
+  readonly answers: PromiseWithResolvers<Job>;
+}
+
+const backoff = { firstMs: 50, maxMs: 2000 };
+
+export class Submitter implements AsyncDisposable {
+  readonly #service: Client<JobServiceDefinition>;
+  readonly #clock: Clock;
+  readonly #waiting = new Map<string, Waiting>();
+  readonly #closing = new AbortController();
+  #frames: Frames<NewJob> | undefined;
+  #loop: Promise<void> | undefined;
+
+  constructor(service: Client<JobServiceDefinition>, clock: Clock) {
+    this.#service = service;
+    this.#clock = clock;
+  }
+
+  submit(job: NewJob, deadlineMs: number): Promise<Job> {
+    const same = this.#waiting.get(job.uid);
+    if (same !== undefined) {
+      if (isSameJob(same.job, job)) return same.answers.promise;
+      const message = `job ${job.uid} is being submitted as something else`;
+      return Promise.reject(new Invalid('REQUEST_ID_REUSED', message));
+    }
+    if (this.#closing.signal.aborted) return Promise.reject(unavailable('this service is stopping'));
+    const answers = Promise.withResolvers<Job>();
+    const deadline = this.#clock.timer(deadlineMs, () => {
+      this.#waiting.delete(job.uid);
+      answers.reject(unavailable(`job control took no submission for ${deadlineMs} ms`));
+    });
+    this.#waiting.set(job.uid, { job, deadline, answers });
+    this.#frames?.push(job);
+    // The stream belongs to nobody's call: no deadline, no principal.
+    this.#loop ??= runAs({}, () => this.#run());
+    return answers.promise;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort();
+    this.#frames?.end();
+    for (const { deadline, answers } of this.#waiting.values()) {
+      deadline[Symbol.dispose]();
+      answers.reject(unavailable('this service is stopping'));
+    }
+    this.#waiting.clear();
+    await this.#loop;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#closing;
+    for (let attempt = 1; !signal.aborted && this.#waiting.size > 0; attempt += 1) {
+      try {
+        if (await this.#stream(signal)) attempt = 0;
+      } catch {
+        // Whatever broke the stream, the submissions are still waiting: again.
+      }
+      if (this.#waiting.size > 0) await this.#clock.sleep(pauseAfter(Math.max(1, attempt), backoff), signal).catch(() => {});
+    }
+    this.#loop = undefined;
+  }
+
+  /** True when it carried an answer. */
+  async #stream(signal: AbortSignal): Promise<boolean> {
+    const frames = new Frames<NewJob>();
+    let answered = false;
+    try {
+      for (const { job } of this.#waiting.values()) frames.push(job);
+      this.#frames = frames;
+      for await (const { results } of this.#service.submit(requestsOf(frames), { signal })) {
+        for (const result of results) this.#settle(result);
+        answered = true;
+      }
+    } finally {
+      this.#frames = undefined;
+      frames.end();
+    }
+    return answered;
+  }
+
+  #settle(result: SubmitResult): void {
+    const waiting = this.#waiting.get(result.uid);
+    if (waiting === undefined) return;
+    this.#waiting.delete(result.uid);
+    waiting.deadline[Symbol.dispose]();
+    const { answers } = waiting;
+    switch (result.outcome?.$case) {
+      case 'accepted':
+        return answers.resolve(accepted(waiting.job, result.outcome.value));
+      case 'existing':
+        return answers.resolve(result.outcome.value);
+      case 'error':
+        return answers.reject(errorOf(result.outcome.value));
+      default:
+        answers.reject(new Internal('INTERNAL', `no outcome came for job ${result.uid}`));
+    }
+  }
+}
+
+function unavailable(message: string): Unavailable {
+  return new Unavailable('SERVICE_UNAVAILABLE', message);
+}
+
+async function* requestsOf(frames: Frames<NewJob>): AsyncGenerator<SubmitRequest> {
+  for await (const jobs of frames) yield { jobs: [...jobs] };
+}
+
+function isSameJob(one: NewJob, other: NewJob): boolean {
+  return one.type === other.type && JSON.stringify(one.input) === JSON.stringify(other.input);
+}
+
+/** The job as it is right after its submission: cheaper than to send it back. */
+function accepted(job: NewJob, { createTime, etag }: { createTime: Date | undefined; etag: string }): Job {
+  const name = `jobs/${job.uid}`;
+  return {
+    header: {
+      name,
+      uid: job.uid,
+      displayName: job.displayName,
+      owner: job.owner,
+      zone: job.zone,
+      labels: job.labels,
+      annotations: {},
+      etag,
+      createTime,
+      updateTime: createTime,
+    },
+    type: job.type,
+    definitionVersion: job.definitionVersion,
+    state: JobState.QUEUED,
+    parent: '',
+    root: name,
+    target: job.target,
+    input: job.input,
+    result: undefined,
+    error: undefined,
+    progress: undefined,
+    steps: [],
+    attempt: 0,
+    cancelRequested: false,
+    executor: '',
+    principal: job.principal,
+    onBehalfOf: job.onBehalfOf,
+    requestId: job.requestId,
+    traceparent: job.traceparent,
+    waits: [],
+    children: [],
+    block: undefined,
+    eventLevel: job.eventLevel === JobEventLevel.UNSPECIFIED ? JobEventLevel.OUTCOME : job.eventLevel,
+  };
+}
