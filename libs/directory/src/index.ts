@@ -1,5 +1,5 @@
 /** The surface of @nephos/directory. */
 export { joinDirectory } from './join.ts';
-export { matches } from './selection.ts';
+export { selects, type Traits } from './selection.ts';
 export type { DirectoryEndpoint, DirectoryHandle, JoinOptions, Selector } from './types.ts';
 export { Health, Instance } from '@nephos/proto/nephos/directory/v1/instance';

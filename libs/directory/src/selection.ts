@@ -2,11 +2,24 @@
 import type { Instance } from '@nephos/proto/nephos/directory/v1/instance';
 import type { Selector } from './types.ts';
 
-export function matches(instance: Instance, selector: Selector): boolean {
-  if (selector.version && instance.version !== selector.version) return false;
-  if (selector.zone && instance.header?.zone !== selector.zone) return false;
-  const labels = instance.header?.labels ?? {};
+/** What instances are selected by. */
+export interface Traits {
+  readonly version: string;
+  readonly zone: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** Empty texts in a selector select nothing away. */
+export function selects(selector: Selector, { version, zone, labels }: Traits): boolean {
+  if (selector.version && selector.version !== version) return false;
+  if (selector.zone && selector.zone !== zone) return false;
   return Object.entries(selector.labels ?? {}).every(([key, value]) => labels[key] === value);
+}
+
+export function matching(instances: readonly Instance[], selector: Selector): readonly Instance[] {
+  return instances.filter(({ version, header }) =>
+    selects(selector, { version, zone: header?.zone ?? '', labels: header?.labels ?? {} }),
+  );
 }
 
 const defaultWeight = 100;

@@ -46,7 +46,9 @@ function union(known: readonly Instance[], offered: readonly Instance[]): readon
 
 /** What makes two lists different to a caller; an instance's load does not. */
 function same(one: readonly Instance[], other: readonly Instance[]): boolean {
-  return one.length === other.length && one.every((instance, at) => signature(instance) === signature(other[at]));
+  return (
+    one.length === other.length && one.every((instance, at) => signature(instance) === signature(other[at]))
+  );
 }
 
 function signature(instance: Instance | undefined): string {

@@ -1,7 +1,9 @@
 /** What services hold of the directory. Types only. */
 import type { DirectoryServiceDefinition } from '@nephos/proto/nephos/directory/v1/directory_service';
 import type { Instance } from '@nephos/proto/nephos/directory/v1/instance';
-import type { Client } from '@nephos/service';
+import type { Client, ServiceContext } from '@nephos/service';
+
+export type Log = ServiceContext['log'];
 
 /** Which instances of a service are meant: all that is given must match. */
 export interface Selector {
@@ -17,7 +19,7 @@ export type DirectoryEndpoint = Pick<
 >;
 
 export interface JoinOptions {
-  /** Full names of the gRPC services that this instance serves. */
+  /** Full names of the gRPC services that this instance serves; default: all that its server has. */
   readonly services?: readonly string[];
   /** What callers can select by, e.g. `{ agent: 'abc' }`. */
   readonly labels?: Readonly<Record<string, string>>;

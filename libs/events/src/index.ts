@@ -1,7 +1,7 @@
 /** The surface of @nephos/events. */
 export { type Bus, type BusContext, type BusOptions, connectBus, type Session } from './bus.ts';
 export { changedPaths, type JsonObject } from './changes.ts';
-export { decodeEvent, type EntityEvent, eventId } from './cloudevent.ts';
+export { decodeEvent, type EntityEvent, encodeEvent, eventId, type EventPayload, removedHeader } from './cloudevent.ts';
 export type { EventsContext, EventsLog } from './context.ts';
 export {
   defineEntity,

@@ -33,14 +33,19 @@ const channelOptions = {
   'grpc.enable_channelz': 0,
 };
 
+/** Tells the resolver of service names whose lists a channel goes by, where several services share a process. */
+const instanceOption = 'nephos.instance';
+
 export class ChannelClients implements Clients, Disposable {
   readonly #env: ClientEnvironment;
+  readonly #instanceId: string;
   readonly #channels = new Map<string, Channel>();
   readonly #clients = new Map<string, WeakMap<ServiceContract, unknown>>();
   #closed = false;
 
-  constructor(env: ClientEnvironment) {
+  constructor(env: ClientEnvironment, instanceId: string) {
     this.#env = env;
+    this.#instanceId = instanceId;
   }
 
   of<D extends ServiceContract>(definition: D, target: string, { labels }: TargetOptions = {}): Client<D> {
@@ -65,7 +70,10 @@ export class ChannelClients implements Clients, Disposable {
     if (this.#closed) throw new Error('the service has stopped: it calls nobody any more');
     let channel = this.#channels.get(uri);
     if (channel === undefined) {
-      const grpc = new GrpcClient(uri, credentials.createInsecure(), channelOptions);
+      const grpc = new GrpcClient(uri, credentials.createInsecure(), {
+        ...channelOptions,
+        [instanceOption]: this.#instanceId,
+      });
       channel = { grpc, waitForReady: uri.startsWith('nephos:') };
       this.#channels.set(uri, channel);
     }

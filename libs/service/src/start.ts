@@ -68,7 +68,7 @@ export async function startService<S extends ConfigSchema>(
   const server = new GrpcServer({ log, clock, telemetry });
   opened.defer(() => server.close(0));
   opened.defer(() => parts.loops.stop(common.drainGrace));
-  const clients = opened.use(new ChannelClients({ clock, telemetry, principal: `services/${name}` }));
+  const clients = opened.use(new ChannelClients({ clock, telemetry, principal: `services/${name}` }, instanceId));
   const resources = opened.use(new AsyncDisposableStack());
   const closing = Promise.withResolvers<unknown>();
   const context: ServiceContext<ConfigOf<S>> = {

@@ -1,0 +1,178 @@
+/**
+ * Keeps one instance registered: registers, renews each third of the lease, says at once when its health or its
+ * labels change, registers again when the directory forgot it, deregisters at the end. One call is under way at
+ * a time and each has the next beat, so that the directory can order them. After a crash the lease runs out.
+ */
+import { hostname } from 'node:os';
+import { performance } from 'node:perf_hooks';
+import { Health, type Instance } from '@nephos/proto/nephos/directory/v1/instance';
+import { type Clock, type DeepPartial, NotFound } from '@nephos/service';
+import { duration } from './duration.ts';
+import type { Predecessors } from './predecessors.ts';
+import type { DirectoryEndpoint, Log } from './types.ts';
+
+export interface RegistrationParts {
+  readonly endpoint: DirectoryEndpoint;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly leaseMs: number;
+  readonly predecessors: Predecessors;
+  readonly facts: {
+    readonly uid: string;
+    readonly service: string;
+    readonly version: string;
+    readonly zone: string;
+    readonly address: string;
+    readonly services: readonly string[];
+  };
+}
+
+/** What may change while an instance lives. */
+interface Condition {
+  readonly health: Health;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+export class Registration {
+  readonly #parts: RegistrationParts;
+  readonly #startTime: Date;
+  readonly #name: string;
+  #condition: Condition;
+  #known = false;
+  #beat = 0n;
+  #changes = 0;
+  #acknowledged = -1;
+  #nudge = new AbortController();
+  #waiting: (() => void)[] = [];
+  #load = performance.eventLoopUtilization();
+
+  constructor(parts: RegistrationParts, condition: Condition) {
+    this.#parts = parts;
+    this.#condition = condition;
+    this.#name = `instances/${parts.facts.uid}`;
+    this.#startTime = parts.clock.now();
+  }
+
+  setHealth(health: Health): void {
+    this.#change({ ...this.#condition, health });
+  }
+
+  setLabels(labels: Readonly<Record<string, string>>): void {
+    this.#known = false;
+    this.#change({ ...this.#condition, labels });
+  }
+
+  /** Resolves once the directory has the last change, or after `withinMs`. */
+  async acknowledged(withinMs: number): Promise<void> {
+    const wanted = this.#changes;
+    const late = this.#parts.clock.timer(withinMs, () => this.#wakeWaiting());
+    const end = this.#parts.clock.monotonic() + withinMs;
+    while (this.#acknowledged < wanted && this.#parts.clock.monotonic() < end) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+    late[Symbol.dispose]();
+  }
+
+  /** Runs until the signal aborts, then deregisters. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, leaseMs, log, predecessors, facts } = this.#parts;
+    await predecessors
+      .arrive()
+      .catch((error: unknown) => log.warn({ err: error }, 'cannot write the data folder'));
+    for (let failing = false; !signal.aborted; ) {
+      this.#nudge = new AbortController();
+      const pause = AbortSignal.any([signal, this.#nudge.signal]);
+      try {
+        await this.#speak(signal);
+        if (failing) log.info({ service: facts.service }, 'in the directory again');
+        failing = false;
+      } catch (error) {
+        if (signal.aborted) break;
+        if (error instanceof NotFound) {
+          this.#known = false;
+          continue;
+        }
+        if (!failing)
+          log.warn({ err: error, service: facts.service }, 'the directory does not take the registration');
+        failing = true;
+      }
+      await clock.sleep(leaseMs / 3, pause).catch(() => undefined);
+    }
+    await this.#deregister();
+  }
+
+  #change(condition: Condition): void {
+    this.#condition = condition;
+    this.#changes += 1;
+    this.#nudge.abort();
+  }
+
+  #wakeWaiting(): void {
+    for (const wake of this.#waiting.splice(0)) wake();
+  }
+
+  async #speak(signal: AbortSignal): Promise<void> {
+    const { endpoint, leaseMs } = this.#parts;
+    const saying = this.#changes;
+    const options = { signal, deadlineMs: leaseMs / 2 };
+    const { health } = this.#condition;
+    this.#beat += 1n;
+    if (this.#known) {
+      await endpoint.renewInstance(
+        { name: this.#name, beat: this.#beat, health, load: this.#currentLoad() },
+        options,
+      );
+    } else {
+      const supersedes = this.#parts.predecessors.dead;
+      this.#known = true;
+      try {
+        await endpoint.registerInstance(
+          { instance: this.#instance(), beat: this.#beat, supersedes },
+          options,
+        );
+      } catch (error) {
+        this.#known = false;
+        throw error;
+      }
+      await this.#parts.predecessors.confirmed().catch(() => undefined);
+    }
+    this.#acknowledged = saying;
+    this.#wakeWaiting();
+  }
+
+  async #deregister(): Promise<void> {
+    const { endpoint, log, predecessors } = this.#parts;
+    this.#beat += 1n;
+    const gone = await endpoint
+      .deregisterInstance({ name: this.#name, beat: this.#beat }, { deadlineMs: 1000 })
+      .then(() => true)
+      .catch((error: unknown) => {
+        log.info({ err: error }, 'left without telling the directory; the lease will end');
+        return false;
+      });
+    await predecessors.leave(gone).catch(() => undefined);
+  }
+
+  /** The share of time that the event loop was busy since the last call. */
+  #currentLoad(): number {
+    const now = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(now, this.#load);
+    this.#load = now;
+    return Math.min(1, Math.max(0, utilization));
+  }
+
+  #instance(): DeepPartial<Instance> {
+    const { facts, leaseMs } = this.#parts;
+    return {
+      header: { uid: facts.uid, zone: facts.zone, labels: this.#condition.labels },
+      service: facts.service,
+      version: facts.version,
+      address: facts.address,
+      grpcServices: facts.services,
+      health: this.#condition.health,
+      load: this.#currentLoad(),
+      leaseTtl: duration(leaseMs),
+      process: { host: hostname(), pid: process.pid, startTime: this.#startTime },
+    };
+  }
+}

@@ -1,0 +1,117 @@
+/** The resource between its forms: what a caller sends, what is kept, what lists and events show. Pure. */
+import type { Duration } from '@nephos/proto/google/protobuf/duration';
+import { Health, Instance } from '@nephos/proto/nephos/directory/v1/instance';
+import {
+  checkLabels,
+  etagOf,
+  fieldInvalid,
+  type FieldViolation,
+  hostAndPort,
+  isUid,
+  refuseFields,
+} from '@nephos/service';
+import type { HealthWord, InstanceFacts, PublicState } from './record.ts';
+
+const leaseBounds = { least: 1000, most: 60_000, usual: 3000 };
+const usualWeight = 100;
+const healthWords: ReadonlyMap<number, HealthWord> = new Map([
+  [Health.SERVING, 'SERVING'],
+  [Health.NOT_SERVING, 'NOT_SERVING'],
+  [Health.DRAINING, 'DRAINING'],
+]);
+
+export function messageOf(state: PublicState, load: number): Instance {
+  const { uid, facts, eventSeq } = state;
+  const { process } = facts;
+  return Instance.fromPartial({
+    header: {
+      name: `instances/${uid}`,
+      uid,
+      displayName: facts.displayName,
+      zone: facts.zone,
+      labels: facts.labels,
+      etag: etagOf(uid, eventSeq),
+      createTime: new Date(state.createTime),
+      updateTime: new Date(state.updateTime),
+    },
+    service: facts.service,
+    version: facts.version,
+    address: facts.address,
+    grpcServices: [...facts.grpcServices],
+    health: Health[facts.health],
+    weight: facts.weight,
+    load,
+    leaseTtl: durationOf(facts.leaseMs),
+    registerTime: new Date(state.registerTime),
+    process: { host: process.host, pid: process.pid, startTime: new Date(process.startTime) },
+  });
+}
+
+export function durationOf(ms: number): Duration {
+  return { seconds: BigInt(Math.floor(ms / 1000)), nanos: (ms % 1000) * 1_000_000 };
+}
+
+/** Throws Invalid for a health that is not one of the three. */
+export function healthOf(health: Health, field: string): HealthWord {
+  const word = healthWords.get(health);
+  if (word !== undefined) return word;
+  throw fieldInvalid(field, 'must be SERVING, NOT_SERVING or DRAINING');
+}
+
+export function loadOf(load: number): number {
+  return Number.isFinite(load) ? Math.min(1, Math.max(0, load)) : 0;
+}
+
+/** The uid and the facts of an instance that registers. Throws Invalid naming every wrong field. `now`: RFC 3339. */
+export function factsOf(instance: Instance | undefined, now: string): { uid: string; facts: InstanceFacts } {
+  const given = instance ?? Instance.fromPartial({});
+  const { header, process } = given;
+  const leaseMs = given.leaseTtl
+    ? Number(given.leaseTtl.seconds) * 1000 + given.leaseTtl.nanos / 1e6
+    : leaseBounds.usual;
+  const facts: InstanceFacts = {
+    service: given.service,
+    version: given.version,
+    displayName: header?.displayName ?? '',
+    zone: header?.zone ?? '',
+    labels: header?.labels ?? {},
+    address: given.address,
+    grpcServices: given.grpcServices,
+    health: healthWords.get(given.health) ?? 'NOT_SERVING',
+    weight: given.weight === 0 ? usualWeight : given.weight,
+    leaseMs,
+    process: {
+      host: process?.host ?? '',
+      pid: process?.pid ?? 0,
+      startTime: process?.startTime?.toISOString() ?? now,
+    },
+  };
+  const uid = header?.uid ?? '';
+  refuseFields(violations(uid, facts, healthWords.has(given.health)));
+  checkLabels(facts.labels, 'instance.header.labels');
+  return { uid, facts };
+}
+
+function violations(uid: string, facts: InstanceFacts, healthKnown: boolean): FieldViolation[] {
+  const checks: readonly (readonly [boolean, string, string])[] = [
+    [isUid(uid), 'header.uid', 'a UUIDv7'],
+    [/^[a-z][a-z0-9-]{0,62}$/.test(facts.service), 'service', 'lower case, digits and dashes, at most 63'],
+    [facts.version.length <= 63, 'version', 'at most 63 characters'],
+    [isAddress(facts.address), 'address', 'host:port, an IPv6 host in [brackets]'],
+    [healthKnown, 'health', 'must be SERVING, NOT_SERVING or DRAINING'],
+    [facts.weight > 0, 'weight', '0 or more'],
+    [facts.leaseMs >= leaseBounds.least && facts.leaseMs <= leaseBounds.most, 'lease_ttl', '1 s to 60 s'],
+    [facts.zone.length <= 128, 'header.zone', 'at most 128 characters'],
+  ];
+  return checks.flatMap(([fits, field, description]) =>
+    fits ? [] : [{ field: `instance.${field}`, description }],
+  );
+}
+
+function isAddress(text: string): boolean {
+  try {
+    return hostAndPort(text).port > 0;
+  } catch {
+    return false;
+  }
+}

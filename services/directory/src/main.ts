@@ -1,0 +1,5 @@
+/** Runs the services directory as a process. */
+import { run } from '@nephos/service';
+import { directory } from './service.ts';
+
+await run(directory);
