@@ -128,6 +128,14 @@ class Entity<T, M> implements EntityCollection<T, M> {
     }
   }
 
+  eventOf(
+    before: Stored<T> | undefined,
+    after: Stored<T> | undefined,
+    options: WriteOptions = {},
+  ): Json | undefined {
+    return this.#event(before, after, options);
+  }
+
   restate(stored: Stored<T>): EventPayload {
     const now = this.#json(stored);
     return this.#payload(stored, 'restated', { new: now, changedPaths: [] });

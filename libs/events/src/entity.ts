@@ -9,6 +9,7 @@ import { Invalid } from '@nephos/service';
 import type {
   Collection,
   CollectionDefinition,
+  Json,
   Page,
   PendingEvent,
   Query,
@@ -79,6 +80,15 @@ export interface EntityCollection<T, M> {
   ): Promise<Stored<T>>;
   remove(id: string, options?: ModifyOptions): Promise<void>;
   message(stored: Stored<T>): M;
+  /**
+   * The event of a write that the owner makes through `documents` itself, e.g. in a batch: undefined when nothing
+   * public changes. `after` carries the revision and the counter that the write will result in.
+   */
+  eventOf(
+    before: Stored<T> | undefined,
+    after: Stored<T> | undefined,
+    options?: WriteOptions,
+  ): Json | undefined;
   /** The collection beneath. Writing through it directly makes no events. */
   readonly documents: Collection<T>;
 }
@@ -97,7 +107,7 @@ export function defineEntity<T, M>(definition: EntityDefinition<T, M>): EntityDe
  * One event of many that piled up: from the oldest state to the newest. What was created meanwhile is `created`,
  * what is gone is the last event as it is.
  */
-export function collapseEvents(pending: readonly PendingEvent[]): CollectionPayload {
+export function collapseEvents(pending: readonly PendingEvent[]): Json {
   const first = payloadOf(pending[0]?.payload ?? null);
   const last = payloadOf(pending.at(-1)?.payload ?? null);
   const { old } = first.change;
@@ -108,10 +118,8 @@ export function collapseEvents(pending: readonly PendingEvent[]): CollectionPayl
     changedPaths: changedPaths(old, now),
   };
   const verb = now && !old ? first.verb : last.verb;
-  return { ...last, verb, change } satisfies EventPayload as unknown as CollectionPayload;
+  return { ...last, verb, change } satisfies EventPayload as unknown as Json;
 }
-
-type CollectionPayload = PendingEvent['payload'];
 
 export function addressOf<T, M>(definition: EntityDefinition<T, M>, id: string, value: T): EntityAddress {
   return { entity: definition.entity, uid: id, ...definition.place(value) };

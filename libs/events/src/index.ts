@@ -1,8 +1,16 @@
 /** The surface of @nephos/events. */
 export { type Bus, type BusContext, type BusOptions, connectBus, type Session } from './bus.ts';
 export { changedPaths, type JsonObject } from './changes.ts';
-export { decodeEvent, type EntityEvent, encodeEvent, eventId, type EventPayload, removedHeader } from './cloudevent.ts';
+export {
+  decodeEvent,
+  type EntityEvent,
+  type EventPayload,
+  encodeEvent,
+  eventId,
+  removedHeader,
+} from './cloudevent.ts';
 export type { EventsContext, EventsLog } from './context.ts';
+export { type DeadLetter, deadLetterHeaders } from './dead-letter.ts';
 export {
   defineEntity,
   type EntityCollection,
@@ -13,6 +21,9 @@ export {
   type WriteOptions,
 } from './entity.ts';
 export { type EntityOptions, openEntity } from './entity-collection.ts';
+export { follow } from './follow.ts';
+export { type Relay, type RelayOptions, startRelay } from './relay.ts';
+export type { RelayMetrics } from './relay-metrics.ts';
 export { deadLetterRoot, type StreamOptions, streams } from './streams.ts';
 export {
   decodeToken,
@@ -24,6 +35,7 @@ export {
   parseSubject,
   subjectOf,
 } from './subject.ts';
+export { subscribe } from './subscribe.ts';
 export type {
   EventHandler,
   FollowItem,

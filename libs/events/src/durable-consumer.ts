@@ -1,0 +1,170 @@
+/**
+ * The subscription's consumer at the broker: makes it where missing, and hands its messages on.
+ * Invariants: the broker's acknowledgement floor is the position. What the broker had delivered above the floor
+ * to a connection or process that is gone comes first, read from the stream, so that it is never overtaken by
+ * what is newer; the broker's own redelivery of it is dropped later as a repeat.
+ */
+import { type ConsumerInfo, JetStreamApiCodes, JetStreamApiError, type JsMsg } from '@nats-io/jetstream';
+import { nanos } from '@nats-io/nats-core';
+import { OutOfRange } from '@nephos/service';
+import type { Session } from './bus.ts';
+import { readRange } from './history.ts';
+import { streamOf, streams } from './streams.ts';
+import { type EventFilter, type EventTree, filterSubject } from './subject.ts';
+import type { StartFrom } from './subscription.ts';
+
+export interface DurableOptions {
+  readonly name: string;
+  readonly tree: EventTree;
+  readonly filter: EventFilter;
+  readonly from: StartFrom;
+}
+
+const nothing = (): void => undefined;
+
+/** Messages delivered and not acknowledged, at most. */
+export const maxHeld = 1_000;
+/** The broker delivers again what is neither acknowledged nor said to be in hand for this long. */
+export const ackWaitMs = 30_000;
+
+/** A message on its way to the dispatcher. */
+export interface Incoming {
+  readonly message: JsMsg;
+  /** `state`: it is from the state stream, and stands for events that are gone. */
+  readonly kind: 'event' | 'state';
+  readonly ack: () => void;
+  readonly working: () => void;
+}
+
+export interface Receiver {
+  receive(incoming: Incoming): void;
+  /** Resolves once there is room for more. */
+  room(): Promise<void>;
+}
+
+export class DurableConsumer {
+  readonly #options: DurableOptions;
+  readonly #stream: string;
+  readonly #filter: string;
+  readonly #receiver: Receiver;
+  #incarnation: string | undefined;
+
+  constructor(options: DurableOptions, receiver: Receiver) {
+    this.#options = options;
+    this.#stream = streamOf(options.tree);
+    this.#filter = filterSubject(options.tree, options.filter);
+    this.#receiver = receiver;
+  }
+
+  /**
+   * Makes sure that the consumer exists. `position` is the place in the stream up to which this process has
+   * handled all, or 0. Throws `OutOfRange` when it shall begin behind what is kept.
+   */
+  async ensure(session: Session, position: number): Promise<ConsumerInfo> {
+    const known = await this.#lookUp(session);
+    const info = known ?? (await this.#make(session, this.isOfStream(session) ? position : 0));
+    this.#incarnation = session.incarnation;
+    return info;
+  }
+
+  /** False when the stream was made anew since this process knew it: places in the old one mean nothing. */
+  isOfStream(session: Session): boolean {
+    return this.#incarnation === undefined || this.#incarnation === session.incarnation;
+  }
+
+  /** Hands on what was delivered to nobody who is left. */
+  async catchUp(session: Session, info: ConsumerInfo): Promise<void> {
+    const floor = info.ack_floor.stream_seq;
+    const delivered = info.delivered.stream_seq;
+    const { state } = await session.jsm.streams.info(this.#stream);
+    if (floor > 0 && floor + 1 < state.first_seq && this.#options.tree === 'entities') {
+      const range = { stream: streams.state, filter: this.#filter };
+      for await (const message of readRange(session, range)) {
+        await this.#receiver.room();
+        this.#receiver.receive({ message, kind: 'state', ack: nothing, working: nothing });
+      }
+    }
+    if (info.num_ack_pending === 0 || delivered <= floor) return;
+    const range = { stream: this.#stream, filter: this.#filter, from: floor + 1, to: delivered };
+    for await (const message of readRange(session, range)) {
+      await this.#receiver.room();
+      const ack = (): void => session.connection.publish(this.#ackSubject(message.seq), '+ACK');
+      const working = (): void => session.connection.publish(this.#ackSubject(message.seq), '+WPI');
+      this.#receiver.receive({ message, kind: 'event', ack, working });
+    }
+  }
+
+  /** Hands messages on until the signal aborts, or until the consumer does not answer any more. */
+  async pull(session: Session, info: ConsumerInfo, signal: AbortSignal): Promise<void> {
+    const messages = await session.js.consumers.getConsumerFromInfo(info).consume({
+      max_messages: maxHeld,
+      expires: 10_000,
+      callback: (message) => {
+        const ack = (): void => message.ack();
+        this.#receiver.receive({ message, kind: 'event', ack, working: () => message.working() });
+      },
+    });
+    const onAbort = (): void => void messages.close();
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    for await (const { type } of messages.status()) {
+      const lost = ['heartbeats_missed', 'consumer_not_found', 'consumer_deleted', 'stream_not_found'];
+      if (lost.includes(type)) break;
+    }
+    signal.removeEventListener('abort', onAbort);
+    await messages.close();
+  }
+
+  /** Forgets the position. */
+  async remove({ jsm }: Session): Promise<void> {
+    await jsm.consumers.delete(this.#stream, this.#options.name);
+  }
+
+  /** Acknowledges by the place in the stream, for a message that was not taken from the consumer (ADR-15). */
+  #ackSubject(streamSequence: number): string {
+    return `$JS.ACK.${this.#stream}.${this.#options.name}.1.${streamSequence}.1.0.0`;
+  }
+
+  async #lookUp({ jsm }: Session): Promise<ConsumerInfo | undefined> {
+    try {
+      return await jsm.consumers.info(this.#stream, this.#options.name);
+    } catch (error) {
+      if (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.ConsumerNotFound)
+        return undefined;
+      throw error;
+    }
+  }
+
+  async #make(session: Session, position: number): Promise<ConsumerInfo> {
+    const begins = this.isOfStream(session) ? this.#options.from : 'all';
+    const from = position > 0 ? { sequence: position } : begins;
+    if (position === 0) await this.#checkKept(session, from);
+    return await session.jsm.consumers.add(this.#stream, {
+      durable_name: this.#options.name,
+      filter_subject: this.#filter,
+      ack_policy: 'explicit',
+      ack_wait: nanos(ackWaitMs),
+      max_ack_pending: maxHeld,
+      ...startOf(from),
+    });
+  }
+
+  async #checkKept({ jsm }: Session, from: StartFrom): Promise<void> {
+    if (from === 'new' || from === 'all') return;
+    const { state } = await jsm.streams.info(this.#stream);
+    const nothingLost = state.first_seq <= 1;
+    const kept = from instanceof Date ? from >= new Date(state.first_ts) : from.sequence >= state.first_seq;
+    if (nothingLost || kept) return;
+    throw new OutOfRange(
+      'RESYNC_REQUIRED',
+      `events are kept from sequence ${state.first_seq} (${state.first_ts}) on`,
+    );
+  }
+}
+
+function startOf(from: StartFrom): Parameters<Session['jsm']['consumers']['add']>[1] {
+  if (from === 'all') return { deliver_policy: 'all' };
+  if (from === 'new') return { deliver_policy: 'new' };
+  if (from instanceof Date) return { deliver_policy: 'by_start_time', opt_start_time: from.toISOString() };
+  return { deliver_policy: 'by_start_sequence', opt_start_seq: from.sequence };
+}

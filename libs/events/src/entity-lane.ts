@@ -1,0 +1,66 @@
+/**
+ * One entity within a subscription: what waits for its handler, and how far it has come. Pure bookkeeping.
+ * Deliveries may come twice or late; the lane lets each sequence through once, in order.
+ */
+import type { EntityEvent } from './cloudevent.ts';
+
+/** A message in hand. */
+export interface Delivery {
+  readonly event: EntityEvent;
+  readonly body: string;
+  readonly natsSubject: string;
+  /** 0 where the message was not taken from the stream of events itself. */
+  readonly streamSequence: number;
+  /** Tells the broker that it is done with. */
+  ack(): void;
+  /** Tells the broker that it is still in hand. */
+  working(): void;
+}
+
+export class EntityLane {
+  readonly #queue: Delivery[] = [];
+  /** In the queue of turns, having its turn, or waiting to try again. */
+  busy = false;
+  attempt = 1;
+  /** The sequence handled last; undefined before the first. */
+  handled: number | undefined;
+  /** Where that event lay in the stream. */
+  handledAt = 0;
+  #queued: number | undefined;
+
+  get head(): Delivery | undefined {
+    return this.#queue[0];
+  }
+
+  /** What to do with a delivery: `handled` was done before, `held` waits here already. */
+  take(delivery: Delivery): 'taken' | 'handled' | 'held' {
+    const { sequence } = delivery.event;
+    if (this.handled !== undefined && sequence <= this.handled) return 'handled';
+    if (this.#queued !== undefined && sequence <= this.#queued) return 'held';
+    this.#queued = sequence;
+    this.#queue.push(delivery);
+    return 'taken';
+  }
+
+  /** Whether events between the last one handled and this one are missing. */
+  hasGapBefore(event: EntityEvent): boolean {
+    return this.handled !== undefined && event.firstSequence > this.handled + 1;
+  }
+
+  /** The event was handled, or set aside for good. */
+  advance(event: EntityEvent, streamSequence: number): void {
+    this.handled = Math.max(this.handled ?? 0, event.sequence);
+    this.handledAt = Math.max(this.handledAt, streamSequence);
+  }
+
+  /** Puts what a gap hid before what waits. */
+  putFirst(deliveries: readonly Delivery[]): void {
+    this.#queue.unshift(...deliveries);
+  }
+
+  /** Takes the head off. */
+  shift(): Delivery | undefined {
+    this.attempt = 1;
+    return this.#queue.shift();
+  }
+}

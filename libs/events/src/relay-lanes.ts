@@ -1,0 +1,189 @@
+/**
+ * What the relay holds in memory: a lane for each entity with pending events, and the order of their turns.
+ * Pure bookkeeping, no I/O. A lane's queue is without holes, oldest first. A lane is held back while something
+ * older might lie unread in the outbox: when we heard of an event before having read what came before it.
+ */
+import type { PendingDocument, PendingEvent } from '@nephos/store';
+
+/** Lanes in memory at once; beyond that, events wait in the outbox. */
+const maxLanes = 5_000;
+
+export class Lane {
+  readonly collection: string;
+  readonly id: string;
+  readonly #queue: PendingEvent[] = [];
+  /** In the queue of turns, or having its turn. */
+  busy = false;
+  clearing = false;
+  /** The scan during or before which it was held; undefined when it is free. */
+  heldSince: number | undefined;
+  acknowledgedSeq = 0;
+  unclearedCount = 0;
+
+  constructor(collection: string, id: string) {
+    this.collection = collection;
+    this.id = id;
+  }
+
+  get head(): PendingEvent {
+    const [head] = this.#queue;
+    if (!head) throw new Error('an empty lane has no turn');
+    return head;
+  }
+
+  get isEmpty(): boolean {
+    return this.#queue.length === 0;
+  }
+
+  /** Takes what follows on; false when there is a hole before the event. */
+  append(event: PendingEvent): boolean {
+    const last = this.#queue.at(-1)?.seq ?? this.acknowledgedSeq;
+    if (event.seq <= last) return true;
+    if (last > 0 && event.firstSeq > last + 1) return false;
+    this.#queue.push(event);
+    return true;
+  }
+
+  /** Puts what the outbox had before what was heard meanwhile. */
+  fill(older: readonly PendingEvent[]): void {
+    const heard = this.#queue.splice(0);
+    for (const event of [...older, ...heard]) this.append(event);
+  }
+
+  acknowledge(event: PendingEvent): void {
+    this.#queue.shift();
+    this.acknowledgedSeq = event.seq;
+    this.unclearedCount += 1;
+  }
+
+  cleared(upTo: number): void {
+    if (upTo === this.acknowledgedSeq) this.unclearedCount = 0;
+  }
+}
+
+export class Lanes {
+  /** True where this process hears of every commit, so that what it does not know of is not there. */
+  readonly #hearsAll: boolean;
+  #lanes = new Map<string, Lane>();
+  #turns: Lane[] = [];
+  #scan = 0;
+  /** All that is pending is in a lane. */
+  #complete = false;
+  #overflowed = false;
+
+  constructor(hearsAll: boolean) {
+    this.#hearsAll = hearsAll;
+  }
+
+  get size(): number {
+    return this.#lanes.size;
+  }
+
+  get full(): boolean {
+    return this.#lanes.size >= maxLanes;
+  }
+
+  /** Of an event just committed. `unsure`: the outbox has to be read. */
+  hear(collection: string, id: string, event: PendingEvent): 'taken' | 'unsure' {
+    const known = this.#lanes.get(keyOf(collection, id));
+    if (known) {
+      if (!known.append(event)) return this.#miss();
+      this.#giveTurn(known);
+      return known.heldSince === undefined ? 'taken' : 'unsure';
+    }
+    if (this.full) return this.#miss();
+    const lane = this.#add(collection, id);
+    lane.append(event);
+    if (event.firstSeq === 1 || this.#complete) {
+      this.#giveTurn(lane);
+      return 'taken';
+    }
+    lane.heldSince = this.#scan;
+    return 'unsure';
+  }
+
+  scanBegins(): void {
+    this.#scan += 1;
+    this.#overflowed = false;
+  }
+
+  /** A document that the outbox had. */
+  found(document: PendingDocument): void {
+    const { collection, id, events } = document;
+    const lane = this.#lanes.get(keyOf(collection, id)) ?? this.#add(collection, id);
+    if (lane.heldSince === undefined) for (const event of events) lane.append(event);
+    else lane.fill(events);
+    lane.heldSince = undefined;
+    this.#giveTurn(lane);
+  }
+
+  /** The outbox was read to its end: what was held and not found has nothing before it. */
+  scanEnds(): void {
+    this.#complete = this.#hearsAll && !this.#overflowed;
+    for (const lane of this.#lanes.values()) {
+      if (lane.heldSince === undefined || (lane.heldSince === this.#scan && !this.#hearsAll)) continue;
+      lane.heldSince = undefined;
+      this.#giveTurn(lane);
+    }
+  }
+
+  /** The next lane in turn. */
+  next(): Lane | undefined {
+    return this.#turns.shift();
+  }
+
+  /** Its turn is over; another follows when it has more. */
+  settled(lane: Lane): void {
+    lane.busy = false;
+    if (this.#lanes.get(keyOf(lane.collection, lane.id)) === lane) this.#giveTurn(lane);
+  }
+
+  /** Forgets a lane that has nothing left. */
+  drop(lane: Lane): void {
+    const key = keyOf(lane.collection, lane.id);
+    const done = lane.isEmpty && !lane.busy && !lane.clearing && lane.unclearedCount === 0;
+    if (done && this.#lanes.get(key) === lane) this.#lanes.delete(key);
+  }
+
+  /** Those with something acknowledged and not cleared. */
+  acknowledged(): Lane[] {
+    return [...this.#lanes.values()].filter((lane) => lane.unclearedCount > 0);
+  }
+
+  /** When the longest waiting event here was written. */
+  oldest(): string | undefined {
+    let oldest: string | undefined;
+    for (const lane of this.#lanes.values()) {
+      if (!lane.isEmpty && (oldest === undefined || lane.head.at < oldest)) oldest = lane.head.at;
+    }
+    return oldest;
+  }
+
+  reset(): void {
+    this.#lanes = new Map();
+    this.#turns = [];
+    this.#complete = false;
+  }
+
+  #add(collection: string, id: string): Lane {
+    const lane = new Lane(collection, id);
+    this.#lanes.set(keyOf(collection, id), lane);
+    return lane;
+  }
+
+  #miss(): 'unsure' {
+    this.#overflowed = true;
+    this.#complete = false;
+    return 'unsure';
+  }
+
+  #giveTurn(lane: Lane): void {
+    if (lane.busy || lane.isEmpty || lane.heldSince !== undefined) return;
+    lane.busy = true;
+    this.#turns.push(lane);
+  }
+}
+
+function keyOf(collection: string, id: string): string {
+  return `${collection}/${id}`;
+}

@@ -1,0 +1,263 @@
+/**
+ * The relay: carries pending events from the store's outbox to the broker.
+ * Owner: the service that owns the store. Invariants: an entity has at most one publish that is not
+ * acknowledged, the head of its pending events; only what was acknowledged is cleared, from the head on; the
+ * head stays the head until acknowledged, under the same message id. What it holds in memory is a hint and is
+ * dropped when the connection is lost; the outbox is read again. A crash between publish and clear leads to the
+ * same publish again: the broker drops it by its id, or subscribers drop it by its sequence.
+ */
+import type { Clock } from '@nephos/service';
+import type { CommittedEvent, PendingDocument, PendingEvent, Store } from '@nephos/store';
+import type { Bus, Session } from './bus.ts';
+import { encodeEvent, eventId, payloadOf, removedHeader } from './cloudevent.ts';
+import type { EventsContext, EventsLog } from './context.ts';
+import { type Lane, Lanes } from './relay-lanes.ts';
+import { RelayMeter, type RelayMetrics } from './relay-metrics.ts';
+import { Restatement } from './restate.ts';
+import { subjectOf } from './subject.ts';
+import { Sweeper } from './sweep.ts';
+
+export interface RelayOptions {
+  readonly store: Store;
+  readonly bus: Bus;
+  /** Publishes without acknowledgement at once, over all entities. Default 500. */
+  readonly inFlight?: number;
+  /** How often the outbox is read though nothing was told, in milliseconds. Default 5 s. */
+  readonly pollMs?: number;
+}
+
+/** Disposing waits for what is in flight, at most 2 s. */
+export interface Relay extends AsyncDisposable {
+  readonly metrics: RelayMetrics;
+  /** Resolves once nothing is pending: published, acknowledged and cleared. Waits for the broker. */
+  flush(signal?: AbortSignal): Promise<void>;
+}
+
+/** Starts publishing, now and whenever the broker is there. */
+export function startRelay(context: EventsContext, options: RelayOptions): Relay {
+  const relay = new OutboxRelay(context, options);
+  context.resources?.use(relay);
+  return relay;
+}
+
+/** Documents read from the outbox at once. */
+const pageSize = 500;
+/** Acknowledged events of an entity with more to come that are cleared together. */
+const clearEvery = 16;
+const stopGraceMs = 2_000;
+const retryMs = { first: 100, longest: 5_000 };
+
+class OutboxRelay implements Relay {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #log: EventsLog;
+  readonly #maxInFlight: number;
+  readonly #pollMs: number;
+  readonly #lanes: Lanes;
+  readonly #meter: RelayMeter;
+  readonly #restatement: Restatement;
+  readonly #closing = new AbortController();
+  readonly #resources = new DisposableStack();
+  readonly #loop: Promise<void>;
+  #session: Session | undefined;
+  #inFlight = 0;
+  #failures = 0;
+  #wake: () => void = () => undefined;
+  #scanWanted = true;
+  #scanning = false;
+
+  constructor(context: EventsContext, options: RelayOptions) {
+    this.#store = options.store;
+    this.#clock = context.clock;
+    this.#log = context.log;
+    this.#maxInFlight = options.inFlight ?? 500;
+    this.#pollMs = options.pollMs ?? 5_000;
+    this.#lanes = new Lanes(options.store.exclusive);
+    this.#meter = this.#resources.use(new RelayMeter(context, this.#lanes));
+    this.#restatement = new Restatement(options.store, context);
+    this.#resources.use(new Sweeper(options.store, options.bus));
+    this.#resources.use(options.store.outbox.onPending((committed) => this.#hear(committed)));
+    this.#resources.use(options.bus.onSession((session) => this.#begin(session)));
+    this.#loop = this.#run();
+  }
+
+  get metrics(): RelayMetrics {
+    return this.#meter.metrics;
+  }
+
+  async flush(signal?: AbortSignal): Promise<void> {
+    for (;;) {
+      signal?.throwIfAborted();
+      this.#closing.signal.throwIfAborted();
+      const busy = this.#scanning || this.#lanes.size > 0;
+      if (!busy && (await this.#store.outbox.pending({ limit: 1 })).length === 0) return;
+      if (!busy) this.#scanSoon();
+      await this.#clock.sleep(5, signal);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort(new Error('the relay is stopped'));
+    this.#resources.dispose();
+    const deadline = this.#clock.monotonic() + stopGraceMs;
+    while (this.#session && this.#inFlight > 0 && this.#clock.monotonic() < deadline)
+      await this.#clock.sleep(5);
+    await this.#loop;
+    await Promise.all(this.#lanes.acknowledged().map((lane) => this.#clear(lane)));
+    await this.#restatement.remember();
+  }
+
+  #begin(session: Session): void {
+    this.#session = session;
+    this.#inFlight = 0;
+    session.signal.addEventListener('abort', () => this.#end(session), { once: true });
+    this.#scanSoon();
+  }
+
+  /** Drops what is in memory; only what was acknowledged is worth keeping, by clearing it. */
+  #end(session: Session): void {
+    if (this.#session !== session) return;
+    this.#session = undefined;
+    const acknowledged = this.#lanes.acknowledged();
+    this.#lanes.reset();
+    for (const lane of acknowledged) void this.#clear(lane);
+  }
+
+  #hear(committed: readonly CommittedEvent[]): void {
+    if (!this.#session) return;
+    for (const { collection, id, event } of committed) {
+      if (this.#lanes.hear(collection, id, event) === 'unsure') this.#scanSoon();
+    }
+    this.#pump();
+  }
+
+  #scanSoon(): void {
+    this.#scanWanted = true;
+    this.#wake();
+  }
+
+  /** Reads the outbox whenever asked to, and now and then unasked. */
+  async #run(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      const session = this.#session;
+      if (session && this.#scanWanted) await this.#scan(session);
+      if (this.#scanWanted && this.#session && !signal.aborted) continue;
+      const woken = new Promise<void>((resolve) => (this.#wake = resolve));
+      const timer = this.#clock.timer(this.#pollMs, () => this.#scanSoon());
+      signal.addEventListener('abort', this.#wake, { once: true });
+      if (!this.#scanWanted || !this.#session) await woken;
+      signal.removeEventListener('abort', this.#wake);
+      timer[Symbol.dispose]();
+    }
+  }
+
+  async #scan(session: Session): Promise<void> {
+    this.#scanWanted = false;
+    this.#scanning = true;
+    try {
+      await this.#restatement.check(session);
+      this.#lanes.scanBegins();
+      let after: string | undefined;
+      for (;;) {
+        const page = await this.#store.outbox.pending({
+          limit: pageSize,
+          ...(after !== undefined && { after }),
+        });
+        if (page.length === 0 || this.#session !== session || this.#closing.signal.aborted) break;
+        after = page.at(-1)?.key;
+        this.#take(page);
+        await this.#room(session);
+      }
+      if (this.#session === session) this.#lanes.scanEnds();
+      this.#pump();
+    } catch (error) {
+      if (session.signal.aborted || this.#closing.signal.aborted) return;
+      this.#log.warn({ error }, 'reading the outbox failed');
+      await this.#clock.sleep(retryMs.first, this.#closing.signal).catch(() => undefined);
+      this.#scanWanted = true;
+    } finally {
+      this.#scanning = false;
+    }
+  }
+
+  #take(page: readonly PendingDocument[]): void {
+    for (const document of page) this.#lanes.found(document);
+    this.#pump();
+  }
+
+  async #room(session: Session): Promise<void> {
+    while (this.#lanes.full && this.#session === session) await this.#clock.sleep(5, this.#closing.signal);
+  }
+
+  #pump(): void {
+    while (this.#session && this.#inFlight < this.#maxInFlight && !this.#closing.signal.aborted) {
+      const lane = this.#lanes.next();
+      if (!lane) return;
+      void this.#publish(this.#session, lane, lane.head);
+    }
+  }
+
+  async #publish(session: Session, lane: Lane, event: PendingEvent): Promise<void> {
+    this.#inFlight += 1;
+    try {
+      const { duplicate, streamSequence } = await this.#send(session, event);
+      this.#failures = 0;
+      this.#meter.published(duplicate);
+      const { tree, address } = payloadOf(event.payload);
+      if (tree === 'entities') this.#restatement.acknowledged(streamSequence, eventId(address, event.seq));
+      lane.acknowledge(event);
+    } catch (error) {
+      if (session.signal.aborted) return;
+      this.#meter.failed();
+      this.#log.warn({ error, collection: lane.collection, id: lane.id }, 'publishing an event failed');
+      this.#failures += 1;
+      const pause = Math.min(retryMs.longest, retryMs.first * 2 ** Math.min(this.#failures, 10));
+      await this.#clock
+        .sleep(pause, AbortSignal.any([session.signal, this.#closing.signal]))
+        .catch(() => undefined);
+    } finally {
+      if (this.#session === session) this.#inFlight -= 1;
+    }
+    if (this.#session === session) this.#goOn(lane);
+  }
+
+  #send(session: Session, event: PendingEvent): ReturnType<Session['publisher']['publish']> {
+    const payload = payloadOf(event.payload);
+    const headers: Record<string, string> = payload.change.new ? {} : { [removedHeader]: '1' };
+    const messageId = eventId(payload.address, event.seq);
+    let body = encodeEvent(payload, event);
+    if (
+      body.length * 3 > session.publisher.maxPayload &&
+      Buffer.byteLength(body) > session.publisher.maxPayload - 1024
+    ) {
+      // The broker would refuse it for ever; the state before is what a subscriber can do without.
+      const { old: _, ...change } = payload.change;
+      body = encodeEvent({ ...payload, change }, event);
+    }
+    return session.publisher.publish(subjectOf(payload.tree, payload.address), body, messageId, headers);
+  }
+
+  #goOn(lane: Lane): void {
+    if (lane.unclearedCount >= clearEvery || (lane.isEmpty && lane.unclearedCount > 0))
+      void this.#clear(lane);
+    this.#lanes.settled(lane);
+    this.#pump();
+  }
+
+  async #clear(lane: Lane): Promise<void> {
+    if (lane.clearing) return;
+    lane.clearing = true;
+    const upTo = lane.acknowledgedSeq;
+    try {
+      await this.#store.outbox.clear(lane.collection, lane.id, upTo);
+      lane.cleared(upTo);
+    } catch (error) {
+      this.#log.warn({ error, collection: lane.collection, id: lane.id }, 'clearing published events failed');
+      lane.cleared(upTo);
+    }
+    lane.clearing = false;
+    if (lane.isEmpty && lane.unclearedCount > 0) return await this.#clear(lane);
+    this.#lanes.drop(lane);
+  }
+}

@@ -1,0 +1,123 @@
+/**
+ * States all entities again when the broker lost what it had acknowledged.
+ * Owner: the relay. A record in the store says in which life of the streams the relay published, and which
+ * message it saw acknowledged last; when the streams were made anew, or that message is not where it was, each
+ * entity is published as one event that stands for all its sequences so far. The record moves on only after
+ * that: a crash between repeats it, and subscribers drop what they know.
+ */
+import { AlreadyExists, Conflict } from '@nephos/service';
+import { type Collection, defineCollection, type Store, type Stored } from '@nephos/store';
+import type { Session } from './bus.ts';
+import { encodeEvent, eventId } from './cloudevent.ts';
+import type { EventsContext } from './context.ts';
+import { entitiesOf, type OpenedEntity } from './entity-collection.ts';
+import { streams } from './streams.ts';
+import { subjectOf } from './subject.ts';
+
+interface Position {
+  readonly incarnation: string;
+  /** Of the last message seen acknowledged, in NEPHOS_EVENTS; 0 while there was none. */
+  readonly streamSequence: number;
+  readonly messageId: string;
+}
+
+const positions = defineCollection<Position>({ name: 'event_relay', schemaVersion: 1, indexes: {} });
+const positionId = 'position';
+const pageSize = 200;
+const rememberEveryMs = 5_000;
+
+export class Restatement {
+  readonly #store: Store;
+  readonly #context: EventsContext;
+  #checked: Session | undefined;
+  #incarnation = '';
+  #latest = { streamSequence: 0, messageId: '' };
+  #rememberedAt = 0;
+
+  constructor(store: Store, context: EventsContext) {
+    this.#store = store;
+    this.#context = context;
+  }
+
+  /** Before anything else is published in a session. Throws when the session or the store fails. */
+  async check(session: Session): Promise<void> {
+    if (this.#checked === session) return await this.#rememberNowAndThen();
+    const collection = await this.#positions();
+    const known = await collection.get(positionId);
+    if (known && (await hasLost(session, known.value))) {
+      this.#context.log.warn(
+        { incarnation: session.incarnation },
+        'the broker lost events: stating all entities again',
+      );
+      for (const entity of entitiesOf(this.#store).values()) await this.#restate(session, entity);
+      this.#latest = { streamSequence: 0, messageId: '' };
+    } else if (known && this.#latest.streamSequence === 0) {
+      this.#latest = { streamSequence: known.value.streamSequence, messageId: known.value.messageId };
+    }
+    this.#incarnation = session.incarnation;
+    await this.remember();
+    this.#checked = session;
+  }
+
+  /** Told of each acknowledgement by NEPHOS_EVENTS. */
+  acknowledged(streamSequence: number, messageId: string): void {
+    if (streamSequence > this.#latest.streamSequence) this.#latest = { streamSequence, messageId };
+  }
+
+  /** Writes the record. */
+  async remember(): Promise<void> {
+    if (this.#incarnation === '') return;
+    const collection = await this.#positions();
+    const next: Position = { incarnation: this.#incarnation, ...this.#latest };
+    this.#rememberedAt = this.#context.clock.monotonic();
+    try {
+      const same = ({ value }: Stored<Position>): boolean =>
+        value.incarnation === next.incarnation && value.streamSequence === next.streamSequence;
+      if (await collection.get(positionId)) {
+        await collection.modify(positionId, (current) => (same(current) ? undefined : { value: next }));
+      } else await collection.insert(positionId, next);
+    } catch (error) {
+      // Another relay of the same store wrote it meanwhile, which serves as well.
+      if (!(error instanceof Conflict || error instanceof AlreadyExists)) throw error;
+    }
+  }
+
+  async #rememberNowAndThen(): Promise<void> {
+    if (this.#context.clock.monotonic() - this.#rememberedAt > rememberEveryMs) await this.remember();
+  }
+
+  #positions(): Promise<Collection<Position>> {
+    return this.#store.collection(positions);
+  }
+
+  async #restate(session: Session, entity: OpenedEntity): Promise<void> {
+    let cursor: string | undefined;
+    do {
+      const query = { limit: pageSize, ...(cursor !== undefined && { cursor }) };
+      const page = await entity.documents.find(query);
+      await Promise.all(page.items.map((stored) => this.#publish(session, entity, stored)));
+      cursor = page.nextCursor;
+    } while (cursor !== undefined);
+  }
+
+  async #publish(session: Session, entity: OpenedEntity, stored: Stored<unknown>): Promise<void> {
+    const payload = entity.restate(stored);
+    if (stored.eventSeq === 0 || payload.tree !== 'entities') return;
+    const at = this.#context.clock.now().toISOString();
+    const body = encodeEvent(payload, { seq: stored.eventSeq, firstSeq: 1, at });
+    // An id of its own: the event itself may still be pending, and has to come after this one.
+    const messageId = `${eventId(payload.address, stored.eventSeq)}/restated/${session.incarnation}`;
+    await session.publisher.publish(subjectOf(payload.tree, payload.address), body, messageId);
+  }
+}
+
+/** Whether the streams still hold what was acknowledged, as far as can be told. */
+async function hasLost(session: Session, known: Position): Promise<boolean> {
+  if (known.incarnation !== session.incarnation) return true;
+  if (known.streamSequence === 0) return false;
+  const { state } = await session.jsm.streams.info(streams.events);
+  if (known.streamSequence > state.last_seq) return true;
+  if (known.streamSequence < state.first_seq) return false;
+  const message = await session.jsm.direct.getMessage(streams.events, { seq: known.streamSequence });
+  return message !== null && message.header.get('Nats-Msg-Id') !== known.messageId;
+}

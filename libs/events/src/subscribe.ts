@@ -1,0 +1,178 @@
+/**
+ * A durable subscription: each event of the entities asked for reaches the handler at least once, in order per
+ * entity; a repeat reaches it only after a crash of this process (its `sequence` tells).
+ * Owner: one process a name at a time. A crash leaves the position at the broker.
+ */
+import { Invalid, OutOfRange } from '@nephos/service';
+import type { Bus, Session } from './bus.ts';
+import type { JsonObject } from './changes.ts';
+import { decodeEvent, type EntityEvent } from './cloudevent.ts';
+import { putDeadLetter } from './dead-letter.ts';
+import { Dispatcher } from './dispatcher.ts';
+import { ackWaitMs, DurableConsumer, type Incoming, maxHeld } from './durable-consumer.ts';
+import type { EventHandler, SubscribeOptions, Subscription, SubscriptionCounts } from './subscription.ts';
+import { typed } from './typed.ts';
+
+/** How long handlers may take to end when the subscription stops. */
+const stopGraceMs = 5_000;
+const retryMs = 250;
+
+/** Starts a subscription; it waits for the broker in the background. Throws `Invalid` on a bad name. */
+export function subscribe<M = JsonObject>(
+  bus: Bus,
+  options: SubscribeOptions<M>,
+  handler: EventHandler<M>,
+): Subscription {
+  if (!/^[A-Za-z0-9_-]{1,64}$/.test(options.name)) {
+    throw new Invalid(
+      'FIELD_INVALID',
+      `subscription "${options.name}" needs a name of A-Z, a-z, 0-9, - and _`,
+    );
+  }
+  return new DurableSubscription(bus, options, handler);
+}
+
+class DurableSubscription<M> implements Subscription {
+  readonly started: Promise<void>;
+  readonly #bus: Bus;
+  readonly #name: string;
+  /** Nothing more is taken. */
+  readonly #stopping = new AbortController();
+  /** Nothing more is waited for. */
+  readonly #ending = new AbortController();
+  readonly #consumer: DurableConsumer;
+  readonly #dispatcher: Dispatcher;
+  readonly #keeper: Disposable;
+  readonly #ended: Promise<void>;
+  readonly #hasStarted = Promise.withResolvers<void>();
+
+  constructor(bus: Bus, options: SubscribeOptions<M>, handler: EventHandler<M>) {
+    const { name, tree = 'entities', filter = {}, from = 'all', message } = options;
+    this.#bus = bus;
+    this.#name = name;
+    this.started = this.#hasStarted.promise;
+    this.started.catch(() => undefined);
+    const { signal } = this.#ending;
+    const dispatch = {
+      name,
+      tree,
+      concurrency: options.concurrency ?? 16,
+      attempts: options.attempts ?? 8,
+      backoffMs: options.backoffMs ?? 100,
+      handle: async (event: EntityEvent, attempt: number) =>
+        handler(typed(event, message), { signal, attempt }),
+    };
+    this.#dispatcher = new Dispatcher(bus, dispatch, signal);
+    this.#consumer = new DurableConsumer(
+      { name, tree, filter, from },
+      { receive: (incoming) => this.#receive(incoming), room: () => this.#room() },
+    );
+    this.#keeper = bus.clock.every(ackWaitMs / 3, () => this.#dispatcher.keepHeld());
+    this.#ended = this.#run();
+  }
+
+  get counts(): SubscriptionCounts {
+    return this.#dispatcher.counts;
+  }
+
+  async remove(): Promise<void> {
+    await this[Symbol.asyncDispose]();
+    await this.#consumer.remove(await this.#bus.ready());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping.abort(new Error(`subscription ${this.#name} stops`));
+    await this.#ended;
+    const grace = this.#bus.clock.timer(stopGraceMs, () => this.#ending.abort(new Error('out of time')));
+    await this.#dispatcher.idle();
+    grace[Symbol.dispose]();
+    this.#ending.abort(new Error(`subscription ${this.#name} stopped`));
+    this.#keeper[Symbol.dispose]();
+    this.#hasStarted.reject(this.#ending.signal.reason);
+    await this.#bus.session?.connection.flush().catch(() => undefined);
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      try {
+        await this.#attend(await this.#bus.ready(signal));
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof OutOfRange) {
+          this.#bus.log.error({ error, subscription: this.#name }, 'the subscription cannot begin');
+          return this.#hasStarted.reject(error);
+        }
+        this.#bus.log.warn({ error, subscription: this.#name }, 'the subscription begins anew');
+        await this.#bus.clock.sleep(retryMs, signal).catch(() => undefined);
+      }
+    }
+  }
+
+  /** Until the session ends, the consumer is lost, or we stop. */
+  async #attend(session: Session): Promise<void> {
+    const signal = AbortSignal.any([session.signal, this.#stopping.signal]);
+    if (!this.#consumer.isOfStream(session)) this.#dispatcher.newStream();
+    const info = await this.#consumer.ensure(session, this.#dispatcher.position);
+    this.#dispatcher.beginAfter(info.ack_floor.stream_seq);
+    await this.#consumer.catchUp(session, info);
+    this.#hasStarted.resolve();
+    await this.#consumer.pull(session, info, signal);
+  }
+
+  async #room(): Promise<void> {
+    while (this.#dispatcher.held > maxHeld) await this.#bus.clock.sleep(5, this.#stopping.signal);
+  }
+
+  #receive({ message, kind, ack, working }: Incoming): void {
+    const body = message.string();
+    const isState = kind === 'state';
+    let event: EntityEvent;
+    try {
+      event = decodeEvent(message.subject, body);
+    } catch (error) {
+      if (!isState) void this.#setAside(message.subject, message.seq, body, ack, error);
+      return;
+    }
+    this.#dispatcher.receive({
+      event: isState ? { ...event, firstSequence: 1, resync: true } : event,
+      body,
+      natsSubject: message.subject,
+      streamSequence: isState ? 0 : message.seq,
+      ack: () => quietly(ack),
+      working: () => quietly(working),
+    });
+  }
+
+  /** What is no event at all: nobody could handle it. It comes again until this has worked. */
+  async #setAside(subject: string, streamSequence: number, body: string, ack: () => void, error: unknown) {
+    this.#bus.log.error(
+      { error, subject, streamSequence },
+      'a message is not an event: it is now a dead letter',
+    );
+    const letter = {
+      subscription: this.#name,
+      entity: 'unknown',
+      id: subject,
+      subject,
+      body,
+      streamSequence,
+    };
+    try {
+      const session = await this.#bus.ready(this.#ending.signal);
+      await putDeadLetter(session, { ...letter, attempts: 0, reason: String(error) });
+      quietly(ack);
+    } catch (unavailable) {
+      this.#bus.log.warn({ error: unavailable, subject }, 'a dead letter could not be written yet');
+    }
+  }
+}
+
+/** An acknowledgement that the connection did not take is no harm: the delivery comes again and is dropped. */
+function quietly(act: () => void): void {
+  try {
+    act();
+  } catch {
+    // The connection is closed.
+  }
+}
