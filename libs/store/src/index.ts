@@ -22,4 +22,12 @@ export type {
   WriteResult,
 } from './collection.ts';
 export { defineCollection } from './definition.ts';
+export {
+  enumField,
+  type ListField,
+  type ListFields,
+  type ListOptions,
+  type ListRequest,
+  listPage,
+} from './listing.ts';
 export { openStore } from './open.ts';

@@ -1,0 +1,92 @@
+/**
+ * Writes what agents tell of hosts into the host's record and ledger. Owner: agent-links.ts. Each write is a
+ * compare-and-set that changes only fields of its own; a repeat writes nothing, hence makes no event.
+ */
+import type { EntityCollection } from '@nephos/events';
+import type { Host } from '@nephos/proto/nephos/orchestration/v1/host';
+import type { HostCapabilities } from '@nephos/proto/nephos/plugin/v1/hypervisor';
+import { type Clock, touched } from '@nephos/service';
+import type { Collection } from '@nephos/store';
+import type { Ledger } from '../domain/capacity/ledger.ts';
+import type { HostLink, UnmanagedMachines } from '../ports.ts';
+import type { HostFacts, HostRecord } from '../records/host.ts';
+import type { Fleet } from './fleet.ts';
+
+const minuteMs = 60_000;
+
+export class HostFactsWriter implements UnmanagedMachines {
+  readonly #hosts: EntityCollection<HostRecord, Host>;
+  readonly #ledgers: Collection<Ledger>;
+  readonly #fleet: Fleet;
+  readonly #clock: Clock;
+
+  constructor(
+    hosts: EntityCollection<HostRecord, Host>,
+    ledgers: Collection<Ledger>,
+    fleet: Fleet,
+    clock: Clock,
+  ) {
+    this.#hosts = hosts;
+    this.#ledgers = ledgers;
+    this.#fleet = fleet;
+    this.#clock = clock;
+  }
+
+  async write(hostUid: string, capabilities: HostCapabilities): Promise<void> {
+    const facts = factsOf(capabilities);
+    const ledger = await this.#ledgers.modify(hostUid, ({ value }) =>
+      sameFields(value.capacity, facts.capacity)
+        ? undefined
+        : { value: { ...value, capacity: facts.capacity } },
+    );
+    this.#fleet.ledgerChanged(hostUid, ledger.value);
+    await this.#change(hostUid, (host) => (sameFields(host.facts, facts) ? undefined : { ...host, facts }));
+  }
+
+  /** True if the link was another one before. */
+  async link(hostUid: string, link: HostLink, newSession: boolean): Promise<boolean> {
+    const before = this.#fleet.record(hostUid)?.link;
+    const minute = new Date(Math.floor(this.#clock.now().getTime() / minuteMs) * minuteMs).toISOString();
+    await this.#change(hostUid, (host) => {
+      if (host.link === link && !newSession) return undefined;
+      return {
+        ...host,
+        link,
+        sessionEpoch: host.sessionEpoch + (newSession ? 1 : 0),
+        ...(link === 'up' && { lastSeenTime: minute }),
+      };
+    });
+    return before !== link;
+  }
+
+  async report(hostUid: string, machines: HostRecord['unmanaged']): Promise<void> {
+    await this.#change(hostUid, (host) =>
+      JSON.stringify(host.unmanaged) === JSON.stringify(machines)
+        ? undefined
+        : { ...host, unmanaged: machines },
+    );
+  }
+
+  async #change(hostUid: string, change: (host: HostRecord) => HostRecord | undefined): Promise<void> {
+    const stored = await this.#hosts.modify(hostUid, (host) => {
+      const next = change(host);
+      return next && { ...next, header: touched(next.header, this.#clock) };
+    });
+    this.#fleet.hostChanged(stored);
+  }
+}
+
+function factsOf(capabilities: HostCapabilities): HostFacts {
+  const { cpus, memoryBytes, diskBytes, hypervisor, accelerator, acceleratorReason, architecture } =
+    capabilities;
+  return {
+    capacity: { vcpus: cpus, memoryBytes: Number(memoryBytes), diskBytes: Number(diskBytes) },
+    hypervisor,
+    accelerator: acceleratorReason === '' ? accelerator : `${accelerator}: ${acceleratorReason}`,
+    architecture,
+  };
+}
+
+function sameFields(a: object, b: object): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}

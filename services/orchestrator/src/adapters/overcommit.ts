@@ -1,0 +1,46 @@
+/**
+ * Brings a cluster's overcommit ratios into the ledgers of its hosts. Run after each change and for all clusters
+ * at start, which heals what a crash left between the two.
+ */
+import type { Inventory } from '../inventory.ts';
+import type { ClusterRecord } from '../records/cluster.ts';
+import type { Fleet } from './fleet.ts';
+
+export async function applyOvercommit(
+  { hosts, ledgers }: Pick<Inventory, 'hosts' | 'ledgers'>,
+  fleet: Fleet,
+  { header, cpuOvercommitRatio: cpu, memoryOvercommitRatio: memory }: ClusterRecord,
+): Promise<void> {
+  let cursor: string | undefined;
+  do {
+    const page = await hosts.find({
+      where: { cluster: `clusters/${header.uid}` },
+      limit: 200,
+      ...(cursor !== undefined && { cursor }),
+    });
+    await Promise.all(
+      page.items.map(async ({ id }) => {
+        const stored = await ledgers.modify(id, ({ value }) =>
+          value.overcommit.cpu === cpu && value.overcommit.memory === memory
+            ? undefined
+            : { value: { ...value, overcommit: { cpu, memory } } },
+        );
+        fleet.ledgerChanged(id, stored.value);
+      }),
+    );
+    cursor = page.nextCursor;
+  } while (cursor !== undefined);
+}
+
+/** The same for every cluster. */
+export async function applyAllOvercommits(
+  inventory: Pick<Inventory, 'clusters' | 'hosts' | 'ledgers'>,
+  fleet: Fleet,
+): Promise<void> {
+  let cursor: string | undefined;
+  do {
+    const page = await inventory.clusters.find({ limit: 200, ...(cursor !== undefined && { cursor }) });
+    for (const { value } of page.items) await applyOvercommit(inventory, fleet, value);
+    cursor = page.nextCursor;
+  } while (cursor !== undefined);
+}

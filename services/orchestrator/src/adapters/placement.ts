@@ -1,0 +1,59 @@
+/**
+ * Finds room and claims it: asks the planner, claims the best candidate, asks again without those that refused.
+ * Owner: the orchestrator. Claims nothing twice: what a VM holds already is the answer, so a repeated step after
+ * a crash finds the first one's host.
+ */
+import { Exhausted } from '@nephos/service';
+import type { Plan, PlanRequest } from '../domain/planner/host-view.ts';
+import type { Placement } from '../ports.ts';
+import type { StoredCapacity } from './capacity.ts';
+
+const maxRounds = 8;
+const maxCandidates = 3;
+
+export type Planner = (request: PlanRequest) => Promise<Plan>;
+
+export class ClaimingPlacement implements Placement {
+  readonly #planner: Planner;
+  readonly #capacity: StoredCapacity;
+
+  constructor(planner: Planner, capacity: StoredCapacity) {
+    this.#planner = planner;
+    this.#capacity = capacity;
+  }
+
+  async place(request: Parameters<Placement['place']>[0]): Promise<{ readonly hostUid: string }> {
+    const held = await this.#capacity.hostOf(request.vmUid);
+    if (held !== undefined) {
+      await this.#capacity.resize(held, { vmUid: request.vmUid, ...request.needs });
+      return { hostUid: held };
+    }
+    const excludedHosts = new Set<string>();
+    for (let round = 0; round < maxRounds; round += 1) {
+      const plan = await this.#planner({ ...request, excludedHosts, maxCandidates });
+      if (plan.candidates.length === 0) throw await this.#refusal(request.vmUid, plan);
+      for (const { hostUid } of plan.candidates) {
+        if (await this.#capacity.claim(hostUid, { vmUid: request.vmUid, ...request.needs }))
+          return { hostUid };
+        excludedHosts.add(hostUid);
+      }
+    }
+    await this.#capacity.release(request.vmUid);
+    throw new Exhausted('CAPACITY_EXHAUSTED', 'hosts filled up faster than one could be claimed; try again', {
+      retryAfterMs: 1000,
+    });
+  }
+
+  async #refusal(vmUid: string, { considered, rejections, closestMiss }: Plan): Promise<Exhausted> {
+    await this.#capacity.release(vmUid);
+    const counts = rejections.map(({ reason, hosts }) => `${hosts} ${reason}`).join(', ');
+    const nearest = closestMiss === '' ? '' : `; nearest: ${closestMiss}`;
+    const message =
+      considered === 0
+        ? 'no host fits: there is none yet; add one with `nephos hosts create`'
+        : `no host fits: of ${considered} looked at, rejected for: ${counts}${nearest}`;
+    const metadata: Record<string, string> = { considered: String(considered), closest_miss: closestMiss };
+    for (const { reason, hosts } of rejections) metadata[`rejected.${reason}`] = String(hosts);
+    return new Exhausted('NO_HOST_FITS', message, { metadata });
+  }
+}

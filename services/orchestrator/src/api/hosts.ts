@@ -1,0 +1,160 @@
+/** HostService. A host lies in a cluster and is served by an agent; its ledger is made before it. */
+import type { Idempotency } from '@nephos/idempotency';
+import { Host, type HostServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/host';
+import {
+  AlreadyExists,
+  type Clock,
+  type FieldViolation,
+  type HeaderRecord,
+  type Implementation,
+  NotFound,
+  refuseFields,
+  touched,
+} from '@nephos/service';
+import { enumField, type ListFields } from '@nephos/store';
+import type { Fleet } from '../adapters/fleet.ts';
+import type { Amounts } from '../domain/planner/host-view.ts';
+import type { Inventory } from '../inventory.ts';
+import type { HostRecord } from '../records/host.ts';
+import { referred, zoneWithin } from './references.ts';
+import { headerChangeable, headerFields, SimpleApi } from './simple-resource.ts';
+
+const nothing: Amounts = { vcpus: 0, memoryBytes: 0, diskBytes: 0 };
+const agentWord = /^[A-Za-z0-9._-]{1,128}$/;
+const longestReason = 1024;
+
+const fields: ListFields = {
+  agent_id: { path: 'agentId', type: 'string' },
+  cluster: { path: 'cluster', type: 'string' },
+  link: enumField('link', ['connecting', 'up', 'silent', 'disconnected']),
+  admin: enumField('admin', ['enabled', 'cordoned', 'draining', 'drain-blocked', 'maintenance', 'removed']),
+  ...headerFields,
+};
+
+export interface HostsApiParts {
+  readonly inventory: Inventory;
+  readonly fleet: Fleet;
+  readonly links: { hostsChanged(): void };
+  readonly idempotency: Idempotency;
+  readonly clock: Clock;
+}
+
+function newHost(header: HeaderRecord, { cluster, agentId, agentHost }: Host): HostRecord {
+  return {
+    header,
+    cluster,
+    agentId,
+    agentHost,
+    link: 'connecting',
+    admin: 'enabled',
+    health: 'healthy',
+    adminReason: '',
+    sessionEpoch: 0,
+    facts: { capacity: nothing, hypervisor: '', accelerator: '', architecture: '' },
+    allocated: nothing,
+    vmCount: 0,
+    unmanaged: [],
+  };
+}
+
+function hostFaults({ agentId, agentHost }: Host): FieldViolation[] {
+  const description = 'must be 1 to 128 letters, digits, `.`, `_` and `-`';
+  return [
+    ...(agentWord.test(agentId) ? [] : [{ field: 'host.agent_id', description }]),
+    ...(agentWord.test(agentHost) ? [] : [{ field: 'host.agent_host', description }]),
+  ];
+}
+
+function simpleHosts({
+  inventory,
+  fleet,
+  links,
+  idempotency,
+  clock,
+}: HostsApiParts): SimpleApi<HostRecord, Host> {
+  const { clusters, hosts, ledgers } = inventory;
+  return new SimpleApi<HostRecord, Host>(
+    {
+      entity: hosts,
+      createMethod: '/nephos.orchestration.v1.HostService/CreateHost',
+      codec: Host,
+      fields,
+      changeable: headerChangeable,
+      build: async (message, header) => {
+        refuseFields(hostFaults(message));
+        const cluster = await referred(clusters, message.cluster, 'host.cluster');
+        const { agentId, agentHost } = message;
+        const same = await hosts.find({ where: { agentId, agentHost }, orderBy: 'agent', limit: 1 });
+        const [there] = same.items;
+        if (there !== undefined) {
+          const text = `hosts/${there.id} is host ${agentHost} of agent ${agentId} already`;
+          throw new AlreadyExists('RESOURCE_EXISTS', text, { metadata: { resource: `hosts/${there.id}` } });
+        }
+        return newHost(zoneWithin(header, cluster.value.header, 'host.header.zone'), message);
+      },
+      beforeInsert: async ({ header, cluster }) => {
+        const { value } = await referred(clusters, cluster, 'host.cluster');
+        const overcommit = { cpu: value.cpuOvercommitRatio, memory: value.memoryOvercommitRatio };
+        if ((await ledgers.get(header.uid)) !== undefined) return;
+        await ledgers.insert(header.uid, { capacity: nothing, overcommit, claims: {} });
+      },
+      change: (record) => record,
+      usedBy: async (uid) => {
+        const count = Object.keys((await ledgers.get(uid))?.value.claims ?? {}).length;
+        return count > 0 ? `${count} VMs placed on it` : undefined;
+      },
+      written: async (stored) => {
+        const ledger = await ledgers.get(stored.id);
+        if (ledger === undefined) return;
+        const known = fleet.record(stored.id) !== undefined;
+        fleet.added(stored, ledger.value);
+        if (!known) links.hostsChanged();
+      },
+      removed: async (uid) => {
+        fleet.removed(uid);
+        links.hostsChanged();
+        await ledgers.remove(uid).catch((error: unknown) => {
+          if (!(error instanceof NotFound)) throw error;
+        });
+      },
+    },
+    idempotency,
+    clock,
+  );
+}
+
+export function hostsApi(parts: HostsApiParts): Implementation<typeof HostServiceDefinition> {
+  const { inventory, fleet, clock } = parts;
+  const { hosts } = inventory;
+  const api = simpleHosts(parts);
+  const setAdmin = async (name: string, admin: HostRecord['admin'], adminReason: string) => {
+    const { id } = await api.find(name);
+    const stored = await hosts.modify(id, (host) =>
+      host.admin === admin && host.adminReason === adminReason
+        ? undefined
+        : { ...host, admin, adminReason, header: touched(host.header, clock) },
+    );
+    fleet.hostChanged(stored);
+    return hosts.message(stored);
+  };
+  return {
+    createHost: ({ host }, call) => api.create(host, call),
+    getHost: ({ name }) => api.get(name),
+    listHosts: async (request) => {
+      const { messages, nextPageToken } = await api.list(request);
+      return { hosts: messages, nextPageToken };
+    },
+    updateHost: ({ host, updateMask }) => api.update(host, updateMask),
+    deleteHost: async ({ name, etag }) => {
+      await api.remove(name, etag);
+      return {};
+    },
+    cordonHost: ({ name, reason }) => {
+      if (reason.length > longestReason) {
+        refuseFields([{ field: 'reason', description: `at most ${longestReason} characters` }]);
+      }
+      return setAdmin(name, 'cordoned', reason);
+    },
+    uncordonHost: ({ name }) => setAdmin(name, 'enabled', ''),
+  };
+}

@@ -1,0 +1,50 @@
+/**
+ * The right to work on a VM, as stored: one record a VM, under the VM's uid. Writer: adapters/operation-leases.ts.
+ * `generation` rises by one with each operation that takes the lease, and never falls: it is the first part of the
+ * fence that agents keep. The record outlives the VM: it is the proof that a machine found later was ours.
+ */
+import { defineCollection } from '@nephos/store';
+import type { OperationKind } from '../domain/vm/vm.ts';
+
+export interface OperationLease {
+  readonly generation: number;
+  readonly holder?: LeaseHolder;
+  /** Set when the VM was expunged. */
+  readonly expunged?: ExpungedVm;
+}
+
+export interface LeaseHolder {
+  readonly jobUid: string;
+  readonly kind: OperationKind;
+  /** The job's input, for whoever has to submit it after a crash. */
+  readonly input: OperationInput;
+  /** RFC 3339, for people. */
+  readonly since: string;
+}
+
+/** What every job on a VM is told; the rest it reads from the records. */
+export interface OperationInput {
+  readonly vmUid: string;
+  /** How often in a row it had to be started by itself. */
+  readonly streak?: number;
+  /** `vm.stop`: milliseconds that the guest may take; 0 cuts its power at once. */
+  readonly graceMs?: number;
+}
+
+export interface ExpungedVm {
+  readonly hostUid: string;
+  readonly volumeUid: string;
+  /** True while the host could not be asked: what is left there is removed when it is back. */
+  readonly owed: boolean;
+  readonly owner: string;
+  readonly zone: string;
+}
+
+export const operationCollection = defineCollection<OperationLease>({
+  name: 'operations',
+  schemaVersion: 1,
+  indexes: {
+    held: { fields: ['holder.jobUid'] },
+    owed: { fields: ['expunged.hostUid', 'expunged.owed'] },
+  },
+});
