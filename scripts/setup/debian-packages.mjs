@@ -25,6 +25,7 @@ export const realGuests = [
 export const guestBuild = guestBuildPackages;
 
 const policyFile = '/usr/sbin/policy-rc.d';
+const natsAtBoot = '/etc/systemd/system/multi-user.target.wants/nats-server.service';
 const searched = [...(process.env.PATH ?? '').split(path.delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin'];
 
 /** PATH with the folders where Debian keeps servers, which other users than root often lack. */
@@ -71,8 +72,6 @@ export async function install(packages) {
       env,
     }),
   );
-  if (names.includes('nats-server') && hasCommand('systemctl')) {
-    // The package also enables the service for the next boot, on the port that ours may want.
-    await run('systemctl', ['disable', '--quiet', 'nats-server'], { log: 'apt.log' });
-  }
+  // The package also enables its service for the next boot, on the port that ours may want.
+  if (names.includes('nats-server')) fs.rmSync(natsAtBoot, { force: true });
 }

@@ -6,7 +6,7 @@ import * as debian from './debian-packages.mjs';
 import { buildGuestImage, guestImage } from './guest-image.mjs';
 import { installNodeModules, nodeModulesAreCurrent } from './node-modules.mjs';
 import { findNode24 } from './node24.mjs';
-import { repo, run } from './run.mjs';
+import { run } from './run.mjs';
 
 async function phase(name, work) {
   const began = performance.now();
@@ -93,7 +93,10 @@ export async function setUp({ wantGuests }) {
   const missing = lookAround(wantGuests);
   const nothing = !missing.nodeModules && !missing.protos && !missing.guest && missing.debian.length === 0;
   if (!nothing) announce(missing);
-  const [, noGuests] = await Promise.all([getPrograms(missing), getGuestTools(missing, wantGuests)]);
+  // Both are let end before either failure is told: what succeeded need not be done again.
+  const outcomes = await Promise.allSettled([getPrograms(missing), getGuestTools(missing, wantGuests)]);
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+  const noGuests = outcomes[1].value;
   if (!nothing) console.log('');
-  return { image: noGuests === undefined ? guestImage() : undefined, noGuests, repo };
+  return { image: noGuests === undefined ? guestImage() : undefined, noGuests };
 }
