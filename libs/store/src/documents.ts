@@ -21,7 +21,7 @@ import type { Driver, EventToAdd, WriteRequest, Written } from './driver.ts';
 import { notFound } from './failures.ts';
 import { KeyedQueue } from './keyed-queue.ts';
 import type { OutboxHub } from './outbox.ts';
-import { cursorBehind, planCount, planFind } from './plan.ts';
+import { cursorBehind, isEmpty, planCount, planFind } from './plan.ts';
 import { readRow, schemaRange } from './schema.ts';
 import { checkId, checkIndexed, checkScalar } from './values.ts';
 
@@ -66,6 +66,7 @@ export class DocumentCollection<T> implements Collection<T> {
 
   async find(query: Query): Promise<Page<T>> {
     const plan = planFind(this.#definition, query);
+    if (isEmpty(plan)) return { items: [] };
     const rows = await this.#driver.find(this.name, { ...plan, limit: plan.limit + 1 });
     const page = rows.slice(0, plan.limit);
     const items = page.map((row) => readRow(this.#definition, row));
@@ -75,7 +76,8 @@ export class DocumentCollection<T> implements Collection<T> {
   }
 
   async count(where: Where = {}): Promise<number> {
-    return await this.#driver.count(this.name, planCount(this.#definition, where));
+    const plan = planCount(this.#definition, where);
+    return isEmpty(plan) ? 0 : await this.#driver.count(this.name, plan);
   }
 
   async insert(id: string, value: T, event?: Json): Promise<Stored<T>> {

@@ -1,3 +1,4 @@
+// The surface of @nephos/store.
 export type {
   Change,
   Collection,
@@ -31,3 +32,4 @@ export {
   listPage,
 } from './listing.ts';
 export { openStore } from './open.ts';
+export { openServiceStore } from './service-store.ts';

@@ -90,9 +90,7 @@ function sqliteFile(url: string): string {
     throw new Unavailable('SERVICE_UNAVAILABLE', 'this version of the store has no MongoDB adapter');
   }
   const file = parsed === undefined ? '' : decodeURIComponent(parsed.pathname);
-  const isFile =
-    parsed?.protocol === 'sqlite:' && parsed.host === '' && file.length > 1 && !file.endsWith('/');
-  if (isFile) return file;
+  if (url.startsWith('sqlite:///') && file.length > 1 && !file.endsWith('/')) return file;
   throw new Invalid(
     'FIELD_INVALID',
     `a store's URL looks like sqlite:///absolute/path/file.db, not ${redacted(parsed)}`,

@@ -57,6 +57,11 @@ export function planCount<T>(definition: CollectionDefinition<T>, where: Where):
   return planWhere(definition, where, undefined, false);
 }
 
+/** Whether no document can match: a choice among no values. */
+export function isEmpty({ conditions }: Plan): boolean {
+  return conditions.some((condition) => 'oneOf' in condition && condition.oneOf.length === 0);
+}
+
 /** The cursor behind a document, read from the value as it is stored. */
 export function cursorBehind(plan: Plan, id: string, value: Json): string {
   const values = plan.order.map((path) => (path === 'id' ? id : (scalarAt(value, path) as Scalar)));

@@ -2,7 +2,7 @@
 // Owner: libs/store. Invariant: a newer document keeps its version and whatever its reader does not know; two
 // neighbouring versions of a service can therefore run side by side, and either can be rolled back.
 import { Internal } from '@nephos/service';
-import type { CollectionDefinition, Json, Stored } from './collection.ts';
+import type { CollectionDefinition, Stored } from './collection.ts';
 import type { Row, SchemaRange } from './driver.ts';
 
 /** The versions that a collection of this version reads and writes. */

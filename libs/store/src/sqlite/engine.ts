@@ -138,7 +138,7 @@ export class Engine {
 
   #textsOf(collection: string): CollectionStatements {
     const texts = this.#texts.get(collection);
-    if (texts === undefined) throw new Error(`the collection ${collection} is not open`);
+    if (texts === undefined) throw new Refused({ kind: 'internal', message: `${collection} is not open` });
     return texts;
   }
 }
