@@ -93,12 +93,14 @@ export interface EntityCollection<T, M> {
   readonly documents: Collection<T>;
 }
 
-const word = /^[a-z][a-z0-9_-]*$/;
+const entityWord = /^[a-z][a-z0-9_-]*$/;
+/** AIP-122: plural, camel case. */
+const collectionWord = /^[a-z][A-Za-z0-9]*$/;
 
 /** Checks and completes a definition. */
 export function defineEntity<T, M>(definition: EntityDefinition<T, M>): EntityDefinition<T, M> {
-  if (!word.test(definition.entity) || !word.test(definition.collection)) {
-    throw new Invalid('FIELD_INVALID', `entity "${definition.entity}" needs words of a-z, 0-9, - and _`);
+  if (!entityWord.test(definition.entity) || !collectionWord.test(definition.collection)) {
+    throw new Invalid('FIELD_INVALID', `entity "${definition.entity}" of ${definition.collection}: malformed words`);
   }
   return Object.freeze({ ...definition, store: { ...definition.store, collapse: collapseEvents } });
 }

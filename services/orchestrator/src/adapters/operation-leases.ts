@@ -3,8 +3,8 @@
  * Owner: the orchestrator; sole writer of the operation records. Every change is a compare-and-set. A crash leaves a
  * lease with its holder: the holder's job goes on with it, and the reconciler takes it back from a job that is over.
  */
-import { AlreadyExists, type Clock, NotFound, Precondition } from '@nephos/service';
-import type { Collection, Stored } from '@nephos/store';
+import { AlreadyExists, type Clock, Conflict, NotFound, Precondition } from '@nephos/service';
+import type { Collection, Query, Stored } from '@nephos/store';
 import type { OperationKind } from '../domain/vm/vm.ts';
 import type { ExpungedVm, OperationInput, OperationLease } from '../records/operation.ts';
 
@@ -71,7 +71,8 @@ export class OperationLeases {
   /** Takes back a lease whose VM never came to be. */
   async forget(vmUid: string, jobUid: string): Promise<void> {
     const stored = await this.#leases.get(vmUid);
-    if (stored?.value.holder?.jobUid === jobUid) await this.#leases.remove(vmUid, stored.revision);
+    if (stored?.value.holder?.jobUid !== jobUid) return;
+    await this.#leases.remove(vmUid, stored.revision).catch(ignoreChanged);
   }
 
   /** Writes down that the VM is no more, and what is still owed to its host. */
@@ -84,9 +85,17 @@ export class OperationLeases {
     return this.#each({ orderBy: 'held' });
   }
 
-  /** Expunged VMs that a host still has to be rid of. */
-  owedBy(hostUid: string): AsyncIterable<Stored<OperationLease>> {
-    return this.#each({ where: { 'expunged.hostUid': hostUid, 'expunged.owed': true } });
+  /** Expunged VMs that some host still has to be rid of. */
+  owed(): AsyncIterable<Stored<OperationLease>> {
+    return this.#each({ orderBy: 'owed' });
+  }
+
+  /** Forgets VMs that were expunged before `at` and of which nothing is owed. */
+  async forgetBuried(at: string): Promise<void> {
+    for await (const { id, revision, value } of this.#each({ where: { 'expunged.at': { lt: at } } })) {
+      if (value.holder || value.expunged?.owedBy !== undefined) continue;
+      await this.#leases.remove(id, revision).catch(ignoreChanged);
+    }
   }
 
   #holder({ jobUid, kind, input }: LeaseRequest, generation: number) {
@@ -105,7 +114,7 @@ export class OperationLeases {
     }
   }
 
-  async *#each(query: { orderBy?: string; where?: Record<string, string | boolean> }) {
+  async *#each(query: Pick<Query, 'orderBy' | 'where'>) {
     let cursor: string | undefined;
     do {
       const page = await this.#leases.find({ ...query, limit: pageSize, ...(cursor && { cursor }) });
@@ -122,4 +131,9 @@ function inProgress(vmUid: string, jobUid: string): Precondition {
     metadata: { operation: `operations/${jobUid}` },
     preconditions: [{ type: 'OPERATION_IN_PROGRESS', subject, description }],
   });
+}
+
+/** Somebody else dealt with the record first. */
+function ignoreChanged(error: unknown): void {
+  if (!(error instanceof Conflict || error instanceof NotFound)) throw error;
 }

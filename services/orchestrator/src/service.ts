@@ -1,0 +1,59 @@
+/**
+ * The orchestrator, put together. It breaks operations on VMs and volumes into steps and pushes them to plugins;
+ * it performs none itself, and knows nothing of accounts (RFC, Orchestration Framework).
+ */
+import { joinDirectory } from '@nephos/directory';
+import { connectBus, startRelay } from '@nephos/events';
+import { openIdempotency, sweepRequests } from '@nephos/idempotency';
+import { ClusterServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/cluster';
+import { HostServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/host';
+import { OfferingServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/offering';
+import { PodServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/pod';
+import { ZoneServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/zone';
+import { DeploymentPlannerServiceDefinition } from '@nephos/proto/nephos/plugin/v1/planner';
+import { config, defineService } from '@nephos/service';
+import { openServiceStore } from '@nephos/store';
+import { clustersApi } from './api/clusters.ts';
+import { hostsApi } from './api/hosts.ts';
+import { offeringsApi } from './api/offerings.ts';
+import { plannerApi } from './api/planner.ts';
+import { podsApi } from './api/pods.ts';
+import { zonesApi } from './api/zones.ts';
+import { openFleet } from './fleet-parts.ts';
+import { openInventory } from './inventory.ts';
+
+export const orchestrator = defineService({
+  name: 'orchestrator',
+  version: '0.1.0',
+  config: {
+    hostSilentAfter: config.duration({
+      description: 'a host whose agent sent nothing for so long is Silent',
+      default: 12_000,
+    }),
+    hostDisconnectedAfter: config.duration({
+      description: 'a host whose agent sent nothing for so long is Disconnected, and its VMs Unknown',
+      default: 60_000,
+    }),
+  },
+  async start(ctx) {
+    const { clock, log, server } = ctx;
+    const store = await openServiceStore(ctx);
+    const bus = await connectBus(ctx);
+    startRelay(ctx, { store, bus });
+    const directory = await joinDirectory(ctx);
+    const idempotency = await openIdempotency(store, { clock, log });
+    const inventory = await openInventory(store, ctx.name, clock);
+    const parts = await openFleet(ctx, inventory, ctx.config);
+    const { fleet, links, planner } = parts;
+
+    server.add(ZoneServiceDefinition, zonesApi(inventory, idempotency, clock));
+    server.add(PodServiceDefinition, podsApi(inventory, idempotency, clock));
+    server.add(ClusterServiceDefinition, clustersApi(inventory, fleet, idempotency, clock));
+    server.add(HostServiceDefinition, hostsApi({ inventory, fleet, links, idempotency, clock }));
+    server.add(OfferingServiceDefinition, offeringsApi(inventory, idempotency, clock));
+    server.add(DeploymentPlannerServiceDefinition, plannerApi(planner, ctx.version));
+
+    ctx.background('request sweeper', (signal) => sweepRequests(idempotency, { clock }, signal));
+    links.hostsChanged();
+  },
+});
