@@ -1,5 +1,7 @@
 // The way in for `npm start`, `npm test` and `npm run setup`: sets the machine up, then runs the program.
 // Owner: the tool chain. Runs on Node 18 and later with nothing installed, so it imports no package.
+// Interrupted during the set-up it takes back what must not stay, and the next run goes on from there.
+import os from 'node:os';
 import { runNode24 } from './setup/node24.mjs';
 import { setUp } from './setup/set-up.mjs';
 
@@ -32,8 +34,11 @@ if (program === undefined) {
   console.error(`usage: node scripts/bootstrap.mjs ${Object.keys(programs).join('|')} [arguments]`);
   process.exit(2);
 }
+const interrupt = (signal) => process.exit(128 + os.constants.signals[signal]);
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, interrupt);
 try {
   const ready = await setUp({ wantGuests: !(mode === 'start' && args.includes('--simulate')) });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.off(signal, interrupt);
   process.exitCode = await program(ready);
 } catch (error) {
   console.error(`\nThe set-up failed: ${error.message}`);

@@ -53,11 +53,14 @@ export function commandsFor(packages) {
 /** Debian's packages start their services on installation unless this policy forbids it. */
 async function withoutServiceStarts(work) {
   const ours = !fs.existsSync(policyFile);
+  const withdraw = () => ours && fs.rmSync(policyFile, { force: true });
+  process.once('exit', withdraw);
   if (ours) fs.writeFileSync(policyFile, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
   try {
     return await work();
   } finally {
-    if (ours) fs.rmSync(policyFile, { force: true });
+    withdraw();
+    process.off('exit', withdraw);
   }
 }
 
