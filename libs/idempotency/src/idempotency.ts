@@ -32,8 +32,9 @@ export interface MethodDefinition<B extends Json, R> {
   /**
    * Does it. Called again after a crash, and perhaps by two processes at once: what is there already under the
    * record's ids is success. May refuse (any error but `Unavailable` and its like) only if it left nothing.
+   * `again`: false only where nobody can have begun on it before.
    */
-  carryOut(record: RequestRecord<B>): Promise<R>;
+  carryOut(record: RequestRecord<B>, again: boolean): Promise<R>;
   /** What a repeat gets once it was carried out: the same thing as it is now. */
   answer(record: RequestRecord<B>): Promise<R>;
 }
@@ -119,7 +120,7 @@ export class Idempotency {
       const record = this.#recordOf(method.name, caller, bodyHash, await prepare());
       caller.detach();
       const stored = await this.#insert(id, record);
-      if (stored) return await this.#carry(method, stored);
+      if (stored) return await this.#carry(method, stored, false);
     }
   }
 
@@ -160,20 +161,28 @@ export class Idempotency {
     }
     if (stored.value.openSince === undefined) return await method.answer(stored.value);
     caller.detach();
-    return await this.#carry(method, stored);
+    return await this.#carry(method, stored, true);
   }
 
-  #carry(method: MethodDefinition<Json, unknown>, stored: Stored<RequestRecord>): Promise<unknown> {
+  #carry(
+    method: MethodDefinition<Json, unknown>,
+    stored: Stored<RequestRecord>,
+    again: boolean,
+  ): Promise<unknown> {
     const running = this.#running.get(stored.id);
     if (running) return running;
-    const work = this.#carryOnce(method, stored).finally(() => this.#running.delete(stored.id));
+    const work = this.#carryOnce(method, stored, again).finally(() => this.#running.delete(stored.id));
     this.#running.set(stored.id, work);
     return work;
   }
 
-  async #carryOnce(method: MethodDefinition<Json, unknown>, { id, value }: Stored<RequestRecord>): Promise<unknown> {
+  async #carryOnce(
+    method: MethodDefinition<Json, unknown>,
+    { id, value }: Stored<RequestRecord>,
+    again: boolean,
+  ): Promise<unknown> {
     try {
-      const result = await method.carryOut(value);
+      const result = await method.carryOut(value, again);
       await this.#settle(id, value);
       return result;
     } catch (error) {
@@ -222,7 +231,7 @@ export class Idempotency {
     const method = this.#methods.get(name);
     if (!method) return this.#options.log?.warn({ method: name, requestId }, 'an open request of an unknown method');
     try {
-      await runAs({ principal, onBehalfOf, requestId }, () => this.#carry(method, stored));
+      await runAs({ principal, onBehalfOf, requestId }, () => this.#carry(method, stored, true));
     } catch (error) {
       this.#options.log?.warn({ method: name, requestId, err: error }, 'an open request was not carried out');
     }

@@ -32,12 +32,15 @@ export interface OperationInput {
 }
 
 export interface ExpungedVm {
+  /** Where it was last; empty if nowhere. */
   readonly hostUid: string;
   readonly volumeUid: string;
-  /** True while the host could not be asked: what is left there is removed when it is back. */
-  readonly owed: boolean;
   readonly owner: string;
   readonly zone: string;
+  /** RFC 3339. */
+  readonly at: string;
+  /** Equal to `hostUid` while that host still has to be rid of it. */
+  readonly owedBy?: string;
 }
 
 export const operationCollection = defineCollection<OperationLease>({
@@ -45,6 +48,7 @@ export const operationCollection = defineCollection<OperationLease>({
   schemaVersion: 1,
   indexes: {
     held: { fields: ['holder.jobUid'] },
-    owed: { fields: ['expunged.hostUid', 'expunged.owed'] },
+    owed: { fields: ['expunged.owedBy'] },
+    buried: { fields: ['expunged.at'] },
   },
 });
