@@ -3,7 +3,7 @@ export type { ImageFormat } from './format.ts';
 export { detectFormat } from './format.ts';
 export type { ImageFacts, ImageLimits, RawFacts } from './image-rules.ts';
 export { defaultImageLimits } from './image-rules.ts';
-export { inspectImage } from './inspect.ts';
+export { inspectHead, inspectImage } from './inspect.ts';
 export type { Qcow2Header } from './qcow2.ts';
 export { parseQcow2Header } from './qcow2.ts';
 export type { ImageCheck, ImageInfo, OverlayOptions, QemuImgOptions } from './qemu-img.ts';

@@ -27,9 +27,8 @@ export async function inspectImage(
   qemuImg: QemuImg,
   limits: ImageLimits = defaultImageLimits,
 ): Promise<ImageFacts> {
-  const raw = await readRawFacts(file);
-  const facts = judgeImage(raw, limits);
-  if (!raw.header) return facts;
+  const facts = await inspectHead(file, limits);
+  if (facts.format === 'raw') return facts;
   const info = await qemuImg.info(file, 'qcow2');
   // The parser and QEMU must see the same image: where they differ, one of them was deceived.
   if (info.backingFile !== undefined)
@@ -41,6 +40,17 @@ export async function inspectImage(
   }
   judgeCheck(await qemuImg.check(file));
   return facts;
+}
+
+/**
+ * The same judgement from the image's own bytes alone: quick, no program opens the file. Catches what is dangerous,
+ * not every damage within. Throws `Invalid` with one of the `IMAGE_…` reasons.
+ */
+export async function inspectHead(
+  file: string,
+  limits: ImageLimits = defaultImageLimits,
+): Promise<ImageFacts> {
+  return judgeImage(await readRawFacts(file), limits);
 }
 
 async function readRawFacts(file: string): Promise<RawFacts> {

@@ -1,0 +1,135 @@
+/**
+ * Images by content: `images/{sha256}` holds each only once, `partial/{template uid}` what an import has read so
+ * far. Owner: the template service. A file under `images` is whole, synced and named by what it holds; a crash
+ * leaves at most a partial file, which the import takes up again or the sweeper removes.
+ */
+import { createHash } from 'node:crypto';
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { NotFound } from '@nephos/service';
+
+const pieceBytes = 2 ** 20;
+
+export interface Copied {
+  readonly sha256: string;
+  readonly sizeBytes: number;
+}
+
+export class ContentStore {
+  readonly #images: string;
+  readonly #partial: string;
+  #last: Promise<void> = Promise.resolve();
+
+  private constructor(root: string) {
+    this.#images = path.join(root, 'images');
+    this.#partial = path.join(root, 'partial');
+  }
+
+  static async open(root: string): Promise<ContentStore> {
+    const store = new ContentStore(root);
+    await mkdir(store.#images, { recursive: true });
+    await mkdir(store.#partial, { recursive: true });
+    return store;
+  }
+
+  partialPath(uid: string): string {
+    return path.join(this.#partial, uid);
+  }
+
+  imagePath(sha256: string): string {
+    return path.join(this.#images, sha256);
+  }
+
+  /** Copies and hashes in one pass, anew each time; synced when it returns. */
+  async copy(
+    from: FileHandle,
+    uid: string,
+    options: { readonly signal: AbortSignal; progress(bytes: number): void },
+  ): Promise<Copied> {
+    const hash = createHash('sha256');
+    await using to = await open(this.partialPath(uid), 'w', 0o600);
+    const piece = Buffer.allocUnsafe(pieceBytes);
+    let sizeBytes = 0;
+    for (;;) {
+      options.signal.throwIfAborted();
+      const { bytesRead } = await from.read(piece, 0, pieceBytes, sizeBytes);
+      if (bytesRead === 0) break;
+      const data = piece.subarray(0, bytesRead);
+      hash.update(data);
+      await to.writeFile(data);
+      sizeBytes += bytesRead;
+      options.progress(sizeBytes);
+    }
+    await to.sync();
+    return { sha256: hash.digest('hex'), sizeBytes };
+  }
+
+  /** Makes the partial file the image. Done already is success; what is there already wins. */
+  keep(uid: string, sha256: string): Promise<void> {
+    return this.#exclusively(async () => {
+      if (await exists(this.imagePath(sha256))) return this.discard(uid);
+      await rename(this.partialPath(uid), this.imagePath(sha256));
+      await syncFolder(this.#images);
+    });
+  }
+
+  async discard(uid: string): Promise<void> {
+    await rm(this.partialPath(uid), { force: true });
+  }
+
+  /** Removes an image if `isUnused` says so; none is kept meanwhile. */
+  removeIf(sha256: string, isUnused: () => Promise<boolean>): Promise<void> {
+    return this.#exclusively(async () => {
+      if (!(await isUnused())) return;
+      await rm(this.imagePath(sha256), { force: true });
+      await syncFolder(this.#images);
+    });
+  }
+
+  /** Pieces of at most 1 MiB, read as they are asked for. `length` 0 reads to the end. */
+  async *read(
+    sha256: string,
+    offset: number,
+    length: number,
+  ): AsyncGenerator<{ offset: number; data: Buffer }> {
+    const handle = await open(this.imagePath(sha256), 'r').catch((cause: unknown) => {
+      throw new NotFound('RESOURCE_NOT_FOUND', `the image ${sha256} is not here`, { cause });
+    });
+    await using _closing = handle;
+    const end = length === 0 ? Number.POSITIVE_INFINITY : offset + length;
+    for (let at = offset; at < end; ) {
+      const piece = Buffer.allocUnsafe(Math.min(pieceBytes, end - at));
+      const { bytesRead } = await handle.read(piece, 0, piece.length, at);
+      if (bytesRead === 0) return;
+      yield { offset: at, data: piece.subarray(0, bytesRead) };
+      at += bytesRead;
+    }
+  }
+
+  images(): Promise<string[]> {
+    return readdir(this.#images);
+  }
+
+  partials(): Promise<string[]> {
+    return readdir(this.#partial);
+  }
+
+  /** One at a time: an image must not vanish between being found and being referred to. */
+  #exclusively(work: () => Promise<void>): Promise<void> {
+    const done = this.#last.then(work);
+    this.#last = done.catch(() => undefined);
+    return done;
+  }
+}
+
+async function exists(file: string): Promise<boolean> {
+  return stat(file).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  await using handle = await open(folder, 'r');
+  await handle.sync();
+}

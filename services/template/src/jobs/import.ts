@@ -1,0 +1,126 @@
+/**
+ * `template.import`: reads a source once into the content store, judges it there, keeps it. What is refused is a
+ * result, not an error, until it is written down: the template says why it failed before the job does.
+ * A crash anywhere is taken up at the step that was not recorded; undone, the import leaves no file and a template
+ * that says it was given up.
+ */
+import { defineJob, type JobContext } from '@nephos/jobs';
+import { Template } from '@nephos/proto/nephos/template/v1/template';
+import { type Clock, Invalid, NotFound, type Reason, touched } from '@nephos/service';
+import type { ContentStore } from '../adapters/content-store.ts';
+import type { Inspector } from '../adapters/inspector.ts';
+import type { Sources } from '../adapters/sources.ts';
+import {
+  failed,
+  type ImageRecord,
+  type Refusal,
+  ready,
+  type Source,
+  type TemplateRecord,
+} from '../domain/template.ts';
+import type { Templates } from '../records/template.ts';
+
+export interface ImportInput {
+  readonly templateUid: string;
+  readonly source: Source;
+  /** Lower-case hex; empty for any. */
+  readonly expectedSha256: string;
+}
+
+export interface ImportDeps {
+  readonly templates: Templates;
+  readonly content: ContentStore;
+  readonly sources: Sources;
+  readonly inspector: Inspector;
+  readonly clock: Clock;
+}
+
+type Outcome<T> =
+  | { readonly kind: 'done'; readonly value: T }
+  | { readonly kind: 'refused'; readonly refusal: Refusal };
+
+const givenUp: Refusal = { reason: 'JOB_CANCELLED', message: 'the import was given up' };
+
+export const importTemplate = defineJob<ImportInput, object, ImportDeps>({
+  type: 'template.import',
+  version: 1,
+  timeoutMs: 6 * 60 * 60_000,
+  events: 'all',
+  async run(job, deps) {
+    const copied = await job.step('read', ({ signal }) => refusing(() => read(job, deps, signal)), {
+      undo: () => giveUp(job.input.templateUid, deps),
+    });
+    if (copied.kind === 'refused') return refuse(job, deps, copied.refusal);
+    job.progress(80, 'checking the image');
+    const judged = await job.step('judge', () => refusing(() => judge(job, deps, copied.value)));
+    if (judged.kind === 'refused') return refuse(job, deps, judged.refusal);
+    const image = judged.value;
+    await job.step('keep', () => deps.content.keep(job.input.templateUid, image.sha256));
+    return job.step('ready', async () => {
+      job.progress(100, 'ready');
+      const stored = await settle(job.input.templateUid, deps, (template) => ready(template, image));
+      return Template.toJSON(deps.templates.message(stored)) as object;
+    });
+  },
+});
+
+async function read(job: JobContext<ImportInput>, { content, sources }: ImportDeps, signal: AbortSignal) {
+  await using handle = await sources.open(job.input.source);
+  const { size } = await handle.stat();
+  return content.copy(handle, job.input.templateUid, {
+    signal,
+    progress: (bytes) => job.progress(Math.floor((75 * bytes) / Math.max(size, 1)), 'reading the image'),
+  });
+}
+
+async function judge(
+  job: JobContext<ImportInput>,
+  { content, inspector }: ImportDeps,
+  { sha256, sizeBytes }: { readonly sha256: string; readonly sizeBytes: number },
+): Promise<ImageRecord> {
+  const { templateUid, expectedSha256 } = job.input;
+  if (expectedSha256 !== '' && expectedSha256 !== sha256) {
+    throw new Invalid('CHECKSUM_MISMATCH', `the image has SHA-256 ${sha256}, not ${expectedSha256}`);
+  }
+  const { facts, deep } = await inspector.judge(content.partialPath(templateUid));
+  if (!deep) job.annotate('qemu-img is not installed: only the head of the image was checked');
+  return { format: facts.format, virtualSizeBytes: facts.virtualSizeBytes, sha256, sizeBytes };
+}
+
+/** What is wrong with the image itself is a result; anything else is an error, and tried again. */
+async function refusing<T>(work: () => Promise<T>): Promise<Outcome<T>> {
+  try {
+    return { kind: 'done', value: await work() };
+  } catch (error) {
+    if (!(error instanceof Invalid)) throw error;
+    return { kind: 'refused', refusal: { reason: error.reason, message: error.message } };
+  }
+}
+
+async function refuse(job: JobContext<ImportInput>, deps: ImportDeps, refusal: Refusal): Promise<never> {
+  await job.step('refuse', async () => {
+    await deps.content.discard(job.input.templateUid);
+    await settle(job.input.templateUid, deps, (template) => failed(template, refusal));
+  });
+  throw new Invalid(refusal.reason as Reason, refusal.message);
+}
+
+async function giveUp(templateUid: string, deps: ImportDeps): Promise<void> {
+  await deps.content.discard(templateUid);
+  try {
+    await settle(templateUid, deps, (template) => failed(template, givenUp));
+  } catch (error) {
+    if (!(error instanceof NotFound)) throw error;
+  }
+}
+
+function settle(
+  templateUid: string,
+  { templates, clock }: ImportDeps,
+  change: (template: TemplateRecord) => TemplateRecord | undefined,
+) {
+  return templates.modify(templateUid, (template) => {
+    const next = change(template);
+    return next && { ...next, header: touched(next.header, clock) };
+  });
+}
