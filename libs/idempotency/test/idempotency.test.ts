@@ -1,0 +1,148 @@
+/** Requests happen once: at once, after a restart, after a crash; refusals leave nothing. On a real SQLite store. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { AlreadyExists, type Clock, newUid, offsetClock, systemClock, Unavailable } from '@nephos/service';
+import { defineCollection, type Json, openStore, type Store } from '@nephos/store';
+import { type Caller, openIdempotency, type RequestRecord } from '../src/index.ts';
+
+interface Thing {
+  readonly name: string;
+}
+const things = defineCollection<Thing>({
+  name: 'things',
+  schemaVersion: 1,
+  indexes: { name: { fields: ['name'], unique: true } },
+});
+
+let folder = '';
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'nephos-idempotency-'));
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+const request = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+function caller(requestId: string, principal = 'ann'): Caller {
+  return { principal, onBehalfOf: undefined, requestId, detach: () => undefined };
+}
+
+/** A service with one method that makes things, opened anew on the same file. */
+async function open({ clock = systemClock, crash = false }: { clock?: Clock; crash?: boolean } = {}) {
+  const store: Store = await openStore({ url: `sqlite://${folder}/things.db`, clock });
+  const documents = await store.collection(things);
+  const idempotency = await openIdempotency(store, { clock });
+  const seen = { prepared: 0, carriedOut: 0, crash };
+  const create = idempotency.method<Json, string>({
+    name: '/test.Things/CreateThing',
+    async carryOut({ entityUid, body }: RequestRecord) {
+      seen.carriedOut += 1;
+      try {
+        await documents.insert(entityUid, body as unknown as Thing);
+      } catch (error) {
+        if (!(await documents.get(entityUid))) throw error;
+      }
+      if (seen.crash) throw new Unavailable('SERVICE_UNAVAILABLE', 'as if the process died here');
+      return entityUid;
+    },
+    answer: async ({ entityUid }) => entityUid,
+  });
+  const call = (id: string, name: string, principal?: string): Promise<string> =>
+    create(caller(id, principal), request(name), async () => {
+      seen.prepared += 1;
+      return { entityUid: newUid(), body: { name } };
+    });
+  return { store, documents, idempotency, seen, call };
+}
+
+describe('idempotency', () => {
+  test('fifty at once, and fifty more after a restart, make one thing', async () => {
+    const id = newUid();
+    const first = await open();
+    const uids = await Promise.all(Array.from({ length: 50 }, () => first.call(id, 'one')));
+    expect(new Set(uids).size).toBe(1);
+    expect(first.seen.carriedOut).toBe(1);
+    await first.store[Symbol.asyncDispose]();
+    const second = await open();
+    const again = await Promise.all(Array.from({ length: 50 }, () => second.call(id, 'one')));
+    expect(new Set([...again, ...uids]).size).toBe(1);
+    expect(second.seen).toMatchObject({ carriedOut: 0, prepared: 0 });
+    expect(await second.documents.count()).toBe(1);
+    await second.store[Symbol.asyncDispose]();
+  });
+
+  test('another body under the same id is refused; another caller has ids of its own', async () => {
+    const { store, call, documents } = await open();
+    const id = newUid();
+    await call(id, 'one');
+    await expect(call(id, 'two')).rejects.toMatchObject({ kind: 'invalid', reason: 'REQUEST_ID_REUSED' });
+    await call(id, 'two', 'bob');
+    expect(await documents.count()).toBe(2);
+    await store[Symbol.asyncDispose]();
+  });
+
+  test('a refusal leaves no record: the same id may then be used for what is right', async () => {
+    const { store, call } = await open();
+    await call(newUid(), 'taken');
+    const id = newUid();
+    await expect(call(id, 'taken')).rejects.toBeInstanceOf(AlreadyExists);
+    const uid = await call(id, 'free');
+    expect(await call(id, 'free')).toBe(uid);
+    await store[Symbol.asyncDispose]();
+  });
+
+  test('a throw while preparing leaves nothing', async () => {
+    const { store, idempotency } = await open();
+    const method = idempotency.method<Json, string>({
+      name: '/test.Things/Refuse',
+      carryOut: async ({ entityUid }) => entityUid,
+      answer: async ({ entityUid }) => entityUid,
+    });
+    const id = newUid();
+    const refuse = async (): Promise<never> => {
+      throw new Unavailable('SERVICE_UNAVAILABLE', 'not now');
+    };
+    await expect(method(caller(id), request('a'), refuse)).rejects.toBeInstanceOf(Unavailable);
+    const uid = newUid();
+    expect(await method(caller(id), request('b'), async () => ({ entityUid: uid, body: {} }))).toBe(uid);
+    await store[Symbol.asyncDispose]();
+  });
+
+  test('what a crash left open is carried out by the sweeper, and by a repeat, under the same ids', async () => {
+    const before = await open({ crash: true });
+    const ids = [newUid(), newUid()] as const;
+    await expect(before.call(ids[0], 'swept')).rejects.toBeInstanceOf(Unavailable);
+    await expect(before.call(ids[1], 'repeated')).rejects.toBeInstanceOf(Unavailable);
+    const made = await before.documents.find({ limit: 10 });
+    await before.store[Symbol.asyncDispose]();
+
+    const after = await open();
+    const repeated = await after.call(ids[1], 'repeated');
+    await after.idempotency.sweep();
+    expect(after.seen).toMatchObject({ carriedOut: 2, prepared: 0 });
+    const swept = await after.call(ids[0], 'swept');
+    expect(after.seen.carriedOut).toBe(2);
+    expect(new Set(made.items.map(({ id }) => id))).toEqual(new Set([swept, repeated]));
+    await after.idempotency.sweep();
+    expect(after.seen.carriedOut).toBe(2);
+    await after.store[Symbol.asyncDispose]();
+  });
+
+  test('a record is forgotten after a day, and not before', async () => {
+    const hour = 60 * 60_000;
+    const id = newUid();
+    const today = await open();
+    const uid = await today.call(id, 'old');
+    await today.store[Symbol.asyncDispose]();
+    const later = await open({ clock: offsetClock(systemClock, 23 * hour) });
+    await later.idempotency.sweep();
+    expect(await later.call(id, 'old')).toBe(uid);
+    await later.store[Symbol.asyncDispose]();
+    const tomorrow = await open({ clock: offsetClock(systemClock, 25 * hour) });
+    await tomorrow.idempotency.sweep();
+    await expect(tomorrow.call(id, 'old')).rejects.toBeInstanceOf(AlreadyExists);
+    expect(tomorrow.seen.prepared).toBe(1);
+    await tomorrow.store[Symbol.asyncDispose]();
+  });
+});
