@@ -11,6 +11,7 @@ export function isHostname(text: string): boolean {
 export function hostnameOf(displayName: string, uid: string): string {
   const cleaned = displayName
     .normalize('NFKD')
+    .replace(/\p{M}+/gu, '')
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, '-')
     .slice(0, 63)
