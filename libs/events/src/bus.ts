@@ -29,6 +29,8 @@ export interface Bus extends AsyncDisposable {
   readonly session: Session | undefined;
   /** Resolves with the session once there is one; rejects when the signal aborts or the bus closes. */
   ready(signal?: AbortSignal): Promise<Session>;
+  /** To be called when a stream of the session is missing: ends it, makes what is missing and begins another. */
+  renew(session: Session): void;
   /** Calls back with the session there is, and with each later one. */
   onSession(listener: (session: Session) => void): Disposable;
 }
@@ -37,6 +39,8 @@ export interface BusOptions extends EventsContext {
   /** Comma-separated, e.g. `nats://127.0.0.1:4222`. */
   readonly nats: string;
   readonly streams?: StreamOptions;
+  /** How often it looks whether the streams are still those of the session, in milliseconds. Default 15 s. */
+  readonly verifyMs?: number;
 }
 
 /** A service's context: the address is its NEPHOS_NATS. */
@@ -109,6 +113,13 @@ class NatsBus implements Bus {
     this.#listeners.add(entry);
     if (this.#session) entry(this.#session);
     return { [Symbol.dispose]: () => void this.#listeners.delete(entry) };
+  }
+
+  renew(session: Session): void {
+    if (this.#session !== session || this.#closing.signal.aborted) return;
+    this.log.warn({}, 'a stream is missing at the broker, or was made anew');
+    this.#endSession();
+    void this.#begin(session.connection);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -186,8 +197,8 @@ class NatsBus implements Bus {
 
   #open(connection: NatsConnection, jsm: JetStreamManager, incarnation: Incarnation): void {
     const end = new AbortController();
-    const publisher = new Publisher(connection, this.clock);
-    this.#session = {
+    const publisher = new Publisher(connection, this.clock, () => this.renew(session));
+    const session = {
       connection,
       js: jetstream(connection, { timeout: 5_000 }),
       jsm,
@@ -196,7 +207,23 @@ class NatsBus implements Bus {
       signal: end.signal,
       end,
     };
-    for (const listener of [...this.#listeners]) listener(this.#session);
+    this.#session = session;
+    this.#verifyNowAndThen(session);
+    for (const listener of [...this.#listeners]) listener(session);
+  }
+
+  /** Others may have made lost streams anew before we could miss them. */
+  #verifyNowAndThen(session: Session): void {
+    const verify = async (): Promise<void> => {
+      try {
+        const incarnation = await ensureStreams(session.jsm, this.#options.streams ?? {}, this.log);
+        if (incarnation !== session.incarnation) this.renew(session);
+      } catch (error) {
+        this.log.debug({ error }, 'the streams could not be looked at');
+      }
+    };
+    const timer = this.clock.every(this.#options.verifyMs ?? 15_000, () => void verify());
+    session.signal.addEventListener('abort', () => timer[Symbol.dispose](), { once: true });
   }
 
   #endSession(): void {

@@ -8,7 +8,7 @@ import { type ConsumerInfo, JetStreamApiCodes, JetStreamApiError, type JsMsg } f
 import { nanos } from '@nats-io/nats-core';
 import { OutOfRange } from '@nephos/service';
 import type { Session } from './bus.ts';
-import { readRange } from './history.ts';
+import { readRange, sourcePlace } from './history.ts';
 import { streamOf, streams } from './streams.ts';
 import { type EventFilter, type EventTree, filterSubject } from './subject.ts';
 import type { StartFrom } from './subscription.ts';
@@ -47,7 +47,10 @@ export class DurableConsumer {
   readonly #stream: string;
   readonly #filter: string;
   readonly #receiver: Receiver;
-  #incarnation: string | undefined;
+  /** The stream was made anew while this process lived: all that is in it is news. */
+  #anew = false;
+  /** When the stream was made, as this process knew it last. */
+  #created: string | undefined;
 
   constructor(options: DurableOptions, receiver: Receiver) {
     this.#options = options;
@@ -61,15 +64,16 @@ export class DurableConsumer {
    * handled all, or 0. Throws `OutOfRange` when it shall begin behind what is kept.
    */
   async ensure(session: Session, position: number): Promise<ConsumerInfo> {
-    const known = await this.#lookUp(session);
-    const info = known ?? (await this.#make(session, this.isOfStream(session) ? position : 0));
-    this.#incarnation = session.incarnation;
-    return info;
+    return (await this.#lookUp(session)) ?? (await this.#make(session, position));
   }
 
-  /** False when the stream was made anew since this process knew it: places in the old one mean nothing. */
-  isOfStream(session: Session): boolean {
-    return this.#incarnation === undefined || this.#incarnation === session.incarnation;
+  /** Whether the stream was made anew since this process knew it: places in the old one mean nothing. */
+  async isNewStream({ jsm }: Session): Promise<boolean> {
+    const { created } = await jsm.streams.info(this.#stream);
+    const isNew = this.#created !== undefined && this.#created !== created;
+    this.#created = created;
+    this.#anew ||= isNew;
+    return isNew;
   }
 
   /** Hands on what was delivered to nobody who is left. */
@@ -80,6 +84,8 @@ export class DurableConsumer {
     if (floor > 0 && floor + 1 < state.first_seq && this.#options.tree === 'entities') {
       const range = { stream: streams.state, filter: this.#filter };
       for await (const message of readRange(session, range)) {
+        // What changed since the floor may have lost events; what did not, has none to lose.
+        if (sourcePlace(message.headers) <= floor) continue;
         await this.#receiver.room();
         this.#receiver.receive({ message, kind: 'state', ack: nothing, working: nothing });
       }
@@ -136,8 +142,7 @@ export class DurableConsumer {
   }
 
   async #make(session: Session, position: number): Promise<ConsumerInfo> {
-    const begins = this.isOfStream(session) ? this.#options.from : 'all';
-    const from = position > 0 ? { sequence: position } : begins;
+    const from = position > 0 ? { sequence: position } : this.#anew ? 'all' : this.#options.from;
     if (position === 0) await this.#checkKept(session, from);
     return await session.jsm.consumers.add(this.#stream, {
       durable_name: this.#options.name,

@@ -100,7 +100,10 @@ const collectionWord = /^[a-z][A-Za-z0-9]*$/;
 /** Checks and completes a definition. */
 export function defineEntity<T, M>(definition: EntityDefinition<T, M>): EntityDefinition<T, M> {
   if (!entityWord.test(definition.entity) || !collectionWord.test(definition.collection)) {
-    throw new Invalid('FIELD_INVALID', `entity "${definition.entity}" of ${definition.collection}: malformed words`);
+    throw new Invalid(
+      'FIELD_INVALID',
+      `entity "${definition.entity}" of ${definition.collection}: malformed words`,
+    );
   }
   return Object.freeze({ ...definition, store: { ...definition.store, collapse: collapseEvents } });
 }

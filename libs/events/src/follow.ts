@@ -7,7 +7,7 @@ import { DeliverPolicy, type JsMsg } from '@nats-io/jetstream';
 import type { Bus, Session } from './bus.ts';
 import type { JsonObject } from './changes.ts';
 import { decodeEvent, type EntityEvent, removedHeader } from './cloudevent.ts';
-import { readRange } from './history.ts';
+import { readRange, sourcePlace } from './history.ts';
 import { streams } from './streams.ts';
 import { filterSubject } from './subject.ts';
 import type { FollowItem, FollowOptions, MessageDecoder } from './subscription.ts';
@@ -67,7 +67,7 @@ class Follower {
     if (this.#followed === undefined) {
       let place = await placeOfState(session);
       for await (const message of readRange(session, { stream: streams.state, filter: this.#filter })) {
-        place = Math.max(place, sourcePlace(message.headers?.get('Nats-Stream-Source')));
+        place = Math.max(place, sourcePlace(message.headers));
         const event = this.#fresh(message);
         if (event && message.headers?.get(removedHeader) !== '1') yield { kind: 'snapshot', event };
       }
@@ -114,11 +114,5 @@ async function placeOfState({ jsm }: Session): Promise<number> {
   const { state } = await jsm.streams.info(streams.state);
   if (state.messages === 0) return 0;
   const last = await jsm.direct.getMessage(streams.state, { seq: state.last_seq });
-  return sourcePlace(last?.header.get('Nats-Stream-Source'));
-}
-
-/** `NEPHOS_EVENTS <sequence> …` as the broker notes it on what it took from another stream. */
-function sourcePlace(header: string | undefined): number {
-  const place = Number(header?.split(' ')[1]);
-  return Number.isSafeInteger(place) ? place : 0;
+  return sourcePlace(last?.header);
 }

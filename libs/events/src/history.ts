@@ -3,6 +3,7 @@
  * Nothing is kept; every function may throw when the session is lost, and is then called again in the next.
  */
 import { DeliverPolicy, type JsMsg, type StoredMsg } from '@nats-io/jetstream';
+import type { MsgHdrs } from '@nats-io/nats-core';
 import type { Session } from './bus.ts';
 import { decodeEvent, type EntityEvent } from './cloudevent.ts';
 import { streamOf, streams } from './streams.ts';
@@ -77,4 +78,11 @@ export async function* readRange(
   } finally {
     await messages.close();
   }
+}
+
+/** Where a message of the state stream lies among the events; 0 when that cannot be told. */
+export function sourcePlace(headers: MsgHdrs | undefined): number {
+  // `NEPHOS_EVENTS <sequence> …` as the broker notes it on what it took from another stream.
+  const place = Number(headers?.get('Nats-Stream-Source').split(' ')[1]);
+  return Number.isSafeInteger(place) ? place : 0;
 }

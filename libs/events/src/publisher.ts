@@ -35,10 +35,13 @@ export class Publisher implements Disposable {
   readonly #inFlight = new Map<string, InFlight>();
   readonly #replies: Subscription;
   readonly #sweeper: Disposable;
+  readonly #onNoStream: () => void;
   #next = 0;
   #closed = false;
 
-  constructor(connection: NatsConnection, clock: Clock) {
+  /** `onNoStream` is called when no stream takes a message. */
+  constructor(connection: NatsConnection, clock: Clock, onNoStream: () => void) {
+    this.#onNoStream = onNoStream;
     this.#connection = connection;
     this.#clock = clock;
     this.#replies = connection.subscribe(`${this.#inbox}.*`, {
@@ -91,7 +94,10 @@ export class Publisher implements Disposable {
     const key = message.subject.slice(this.#inbox.length + 1);
     const waiting = this.#inFlight.get(key);
     if (!waiting) return;
-    if (message.headers?.code === 503) return this.#fail(key, 'no stream takes the message');
+    if (message.headers?.code === 503) {
+      this.#fail(key, 'no stream takes the message');
+      return this.#onNoStream();
+    }
     const ack = JSON.parse(message.string()) as {
       seq?: number;
       duplicate?: boolean;

@@ -6,6 +6,7 @@
  * stay. A state stream older than its events is made anew with them; relays then state all entities again.
  */
 import {
+  JetStreamApiCodes,
   JetStreamApiError,
   type JetStreamManager,
   type StreamConfig,
@@ -37,9 +38,6 @@ export interface StreamOptions {
   /** How many bytes of events are kept at most; default 1 GiB. */
   readonly maxBytes?: number;
 }
-
-/** JetStream's error code. */
-const streamNotFound = 10059;
 
 const dayMs = 24 * 60 * 60 * 1000;
 const mebibyte = 1024 * 1024;
@@ -85,11 +83,15 @@ export async function ensureStreams(
   return created.join(' ');
 }
 
+export function isStreamMissing(error: unknown): boolean {
+  return error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound;
+}
+
 async function lookUp(jsm: JetStreamManager, name: string): Promise<StreamInfo | undefined> {
   try {
     return await jsm.streams.info(name);
   } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === streamNotFound) return undefined;
+    if (isStreamMissing(error)) return undefined;
     throw error;
   }
 }

@@ -10,6 +10,7 @@ import { decodeEvent, type EntityEvent } from './cloudevent.ts';
 import { putDeadLetter } from './dead-letter.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { ackWaitMs, DurableConsumer, type Incoming, maxHeld } from './durable-consumer.ts';
+import { isStreamMissing } from './streams.ts';
 import type { EventHandler, SubscribeOptions, Subscription, SubscriptionCounts } from './subscription.ts';
 import { typed } from './typed.ts';
 
@@ -103,6 +104,7 @@ class DurableSubscription<M> implements Subscription {
           this.#bus.log.error({ error, subscription: this.#name }, 'the subscription cannot begin');
           return this.#hasStarted.reject(error);
         }
+        if (isStreamMissing(error) && this.#bus.session) this.#bus.renew(this.#bus.session);
         this.#bus.log.warn({ error, subscription: this.#name }, 'the subscription begins anew');
         await this.#bus.clock.sleep(retryMs, signal).catch(() => undefined);
       }
@@ -112,7 +114,7 @@ class DurableSubscription<M> implements Subscription {
   /** Until the session ends, the consumer is lost, or we stop. */
   async #attend(session: Session): Promise<void> {
     const signal = AbortSignal.any([session.signal, this.#stopping.signal]);
-    if (!this.#consumer.isOfStream(session)) this.#dispatcher.newStream();
+    if (await this.#consumer.isNewStream(session)) this.#dispatcher.newStream();
     const info = await this.#consumer.ensure(session, this.#dispatcher.position);
     this.#dispatcher.beginAfter(info.ack_floor.stream_seq);
     await this.#consumer.catchUp(session, info);

@@ -69,7 +69,7 @@ export async function openGround(): Promise<Ground> {
 }
 
 export function busAt(url: string): Promise<Bus> {
-  return connectBus({ ...context, nats: url });
+  return connectBus({ ...context, nats: url, verifyMs: 500 });
 }
 
 export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
