@@ -22,7 +22,7 @@ import { notFound } from './failures.ts';
 import { KeyedQueue } from './keyed-queue.ts';
 import type { OutboxHub } from './outbox.ts';
 import { cursorBehind, isEmpty, planCount, planFind } from './plan.ts';
-import { readRow, schemaRange } from './schema.ts';
+import { readRow } from './schema.ts';
 import { checkId, checkIndexed, checkScalar } from './values.ts';
 
 const maxAttempts = 30;
@@ -80,13 +80,14 @@ export class DocumentCollection<T> implements Collection<T> {
     return isEmpty(plan) ? 0 : await this.#driver.count(this.name, plan);
   }
 
-  async insert(id: string, value: T, event?: Json): Promise<Stored<T>> {
-    return this.#written(await this.#write({ kind: 'insert', id, value, ...eventOf(event) })) as Stored<T>;
+  insert(id: string, value: T, event?: Json): Promise<Stored<T>> {
+    return this.#write({ kind: 'insert', id, value, ...eventOf(event) }) as Promise<Stored<T>>;
   }
 
-  async update(id: string, expected: Expected, next: T, event?: Json): Promise<Stored<T>> {
-    const write: Write<T> = { kind: 'update', id, expected, value: next, ...eventOf(event) };
-    return this.#written(await this.#write(write)) as Stored<T>;
+  update(id: string, expected: Expected, next: T, event?: Json): Promise<Stored<T>> {
+    return this.#write({ kind: 'update', id, expected, value: next, ...eventOf(event) }) as Promise<
+      Stored<T>
+    >;
   }
 
   async remove(id: string, expected?: Expected, event?: Json): Promise<void> {
@@ -126,23 +127,22 @@ export class DocumentCollection<T> implements Collection<T> {
         const outcome = outcomes[next++] as PromiseSettledResult<Written>;
         if (outcome.status === 'rejected') return { ok: false, error: outcome.reason as Error };
         const write = writes[position] as Write<T>;
-        await this.#announce(write.id, one.value, outcome.value);
-        const stored = this.#written({ write, written: outcome.value });
+        if (one.value.event !== undefined) await this.#announce(write.id, one.value.event, outcome.value);
+        const stored = storedBy(write, outcome.value);
         return stored === undefined ? { ok: true } : { ok: true, stored };
       }),
     );
   }
 
-  async #write(write: Write<T>): Promise<{ write: Write<T>; written: Written }> {
+  async #write(write: Write<T>): Promise<Stored<T> | undefined> {
     const request = this.#request(write);
     const written = await this.#driver.write(this.name, request);
-    if (request.event !== undefined) await this.#announce(write.id, request, written);
-    return { write, written };
+    if (request.event !== undefined) await this.#announce(write.id, request.event, written);
+    return storedBy(write, written);
   }
 
-  async #announce(id: string, request: WriteRequest, written: Written): Promise<void> {
-    if (request.event === undefined) return;
-    await this.#outbox.committed(this.#definition, id, request.event, written);
+  #announce(id: string, event: EventToAdd, written: Written): Promise<void> {
+    return this.#outbox.committed(this.#definition, id, event, written);
   }
 
   /** Checks a write and turns it into what the driver takes. Throws `Invalid`. */
@@ -150,7 +150,7 @@ export class DocumentCollection<T> implements Collection<T> {
     checkId(write.id);
     const common = {
       id: write.id,
-      schema: schemaRange(this.#definition.schemaVersion),
+      schema: this.#definition.schemaVersion,
       event: this.#event(write.event),
     };
     if (write.kind === 'remove') {
@@ -176,16 +176,14 @@ export class DocumentCollection<T> implements Collection<T> {
     return payload === undefined ? undefined : { at: this.#clock.now().toISOString(), payload };
   }
 
-  #written({ write, written }: { write: Write<T>; written: Written }): Stored<T> | undefined {
-    if (write.kind === 'remove') return undefined;
-    const { revision, eventSeq } = written;
-    return { id: write.id, revision, eventSeq, value: write.value };
-  }
-
   async #pauseBehind(attempt: number): Promise<void> {
     if (attempt <= eagerAttempts) return;
     await this.#clock.sleep(Math.random() * Math.min(2 ** (attempt - eagerAttempts), longestPauseMs));
   }
+}
+
+function storedBy<T>(write: Write<T>, { revision, eventSeq }: Written): Stored<T> | undefined {
+  return write.kind === 'remove' ? undefined : { id: write.id, revision, eventSeq, value: write.value };
 }
 
 function eventOf(event: Json | undefined): { readonly event?: Json } {

@@ -12,13 +12,6 @@ export interface Row {
   readonly value: Json;
 }
 
-/** Which stored schema versions a writer may touch; it writes its own, or keeps a newer one. */
-export interface SchemaRange {
-  readonly from: number;
-  readonly own: number;
-  readonly to: number;
-}
-
 export interface EventToAdd {
   readonly at: string;
   readonly payload: Json;
@@ -29,7 +22,8 @@ export type WriteRequest =
       readonly kind: 'insert';
       readonly id: string;
       readonly value: Json;
-      readonly schema: SchemaRange;
+      /** The writer's version; a document of a newer neighbour keeps its own, one further away is refused. */
+      readonly schema: number;
       readonly event: EventToAdd | undefined;
     }
   | {
@@ -37,7 +31,7 @@ export type WriteRequest =
       readonly id: string;
       readonly expected: Expected;
       readonly value: Json;
-      readonly schema: SchemaRange;
+      readonly schema: number;
       readonly event: EventToAdd | undefined;
     }
   | {
@@ -46,7 +40,7 @@ export type WriteRequest =
       readonly expected: Expected | undefined;
       /** Milliseconds since 1970; for the sweep. */
       readonly removedAt: number;
-      readonly schema: SchemaRange;
+      readonly schema: number;
       readonly event: EventToAdd | undefined;
     };
 

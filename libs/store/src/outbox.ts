@@ -2,7 +2,7 @@
 // Owner: libs/store. Invariants: a document has at most 64 pending events or 256 KiB of payloads (but always
 // its last event) once its writers were answered; a collapsed event declares its range. Listeners get hints
 // only: a crash loses them, `pending` still has the events.
-import type { Clock } from '@nephos/service';
+import { type Clock, Invalid } from '@nephos/service';
 import type {
   CollectionDefinition,
   CommittedEvent,
@@ -35,12 +35,14 @@ export class OutboxHub implements Outbox {
     this.#log = log;
   }
 
-  pending(options: { readonly limit: number; readonly after?: string }): Promise<PendingDocument[]> {
-    return this.#driver.pending(options.limit, options.after);
+  async pending(options: { readonly limit: number; readonly after?: string }): Promise<PendingDocument[]> {
+    checkWhole('limit', options.limit);
+    return await this.#driver.pending(options.limit, options.after);
   }
 
-  clear(collection: string, id: string, upToSeq: number): Promise<void> {
-    return this.#driver.clear(collection, id, upToSeq);
+  async clear(collection: string, id: string, upToSeq: number): Promise<void> {
+    checkWhole('upToSeq', upToSeq);
+    await this.#driver.clear(collection, id, upToSeq);
   }
 
   onPending(listener: Listener): Disposable {
@@ -51,6 +53,7 @@ export class OutboxHub implements Outbox {
   }
 
   async sweepTombstones(olderThanMs: number): Promise<number> {
+    checkWhole('olderThanMs', olderThanMs);
     const removedBefore = this.#clock.now().getTime() - olderThanMs;
     for (let swept = 0; ; ) {
       const batch = await this.#driver.sweepTombstones(removedBefore, sweepBatch);
@@ -110,6 +113,11 @@ export class OutboxHub implements Outbox {
       );
     }
   }
+}
+
+function checkWhole(name: string, value: number): void {
+  if (Number.isSafeInteger(value) && value >= 0) return;
+  throw new Invalid('FIELD_INVALID', `${name} has to be a whole number from 0 on, not ${value}`);
 }
 
 function isOverLimit(events: readonly PendingEvent[]): boolean {

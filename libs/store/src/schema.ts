@@ -3,21 +3,14 @@
 // neighbouring versions of a service can therefore run side by side, and either can be rolled back.
 import { Internal } from '@nephos/service';
 import type { CollectionDefinition, Stored } from './collection.ts';
-import type { Row, SchemaRange } from './driver.ts';
-
-/** The versions that a collection of this version reads and writes. */
-export function schemaRange(own: number): SchemaRange {
-  return { from: own - 1, own, to: own + 1 };
-}
+import type { Row } from './driver.ts';
+import { isNear } from './schema-range.ts';
 
 /** The document as its reader wants it. Throws `Internal` when it is more than one version away. */
 export function readRow<T>(definition: CollectionDefinition<T>, row: Row): Stored<T> {
-  const { from, own, to } = schemaRange(definition.schemaVersion);
-  if (row.schema < from || row.schema > to) throw schemaTooFar(definition.name, row.id, row.schema, own);
-  const value =
-    row.schema === from && definition.upgrade !== undefined
-      ? definition.upgrade(row.value, row.schema)
-      : (row.value as T);
+  const { schemaVersion: own, upgrade, name } = definition;
+  if (!isNear(row.schema, own)) throw schemaTooFar(name, row.id, row.schema, own);
+  const value = row.schema < own && upgrade !== undefined ? upgrade(row.value, row.schema) : (row.value as T);
   return { id: row.id, revision: row.revision, eventSeq: row.eventSeq, value };
 }
 

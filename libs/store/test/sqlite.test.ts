@@ -129,6 +129,26 @@ describe('SQLite thread', () => {
       expect(turns).toBeGreaterThan(50 * 4);
     }));
 
+  test('a store that is always busy leaves the event loop its turns', () =>
+    withFolder(async (folder) => {
+      await using store = await openStore({ url: `sqlite://${folder}/store.db`, clock: systemClock });
+      const collection = await store.collection(parts);
+      let turns = 0;
+      let busy = true;
+      const turn = (): void => {
+        turns += 1;
+        if (busy) setImmediate(turn);
+      };
+      turn();
+      const worker = async (): Promise<void> => {
+        for (let n = 0; n < 20; n += 1) await collection.get(`i${n}`);
+      };
+      await Promise.all(Array.from({ length: 2000 }, worker));
+      busy = false;
+      // Each turn can send two messages of 1000 operations at most.
+      expect(turns).toBeGreaterThanOrEqual((2000 * 20) / 2000);
+    }));
+
   test('what waits is bounded', () =>
     withFolder(async (folder) => {
       await using store = await openStore({

@@ -90,11 +90,14 @@ export class WorkerChannel {
     await this.#closed.promise;
   }
 
-  /** At the end of this turn, so that what one turn asks for travels together. */
+  /**
+   * At the end of this turn of the event loop, so that what one turn asks for travels together, and that replies
+   * cannot call forth further replies within one turn: a busy store would starve timers and sockets.
+   */
   #scheduleSend(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    queueMicrotask(() => {
+    setImmediate(() => {
       this.#scheduled = false;
       this.#sendWhatIsDue();
     });

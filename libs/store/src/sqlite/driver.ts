@@ -116,10 +116,11 @@ export class SqliteDriver implements Driver {
     return this.#channel.close();
   }
 
-  async #ask(operation: Operation): Promise<unknown> {
-    const reply = await this.#channel.request(operation, weightOf(operation));
-    if ('refused' in reply) throw this.#errorOf(operation, reply.refused);
-    return reply.result;
+  #ask(operation: Operation): Promise<unknown> {
+    return this.#channel.request(operation, weightOf(operation)).then((reply) => {
+      if ('refused' in reply) throw this.#errorOf(operation, reply.refused);
+      return reply.result;
+    });
   }
 
   #operationOf(collection: string, request: WriteRequest): WriteOperation {
@@ -176,8 +177,7 @@ function indexedValue(value: Json, field: string): string | number | null {
 }
 
 function guardOf(expected: Expected | undefined): Guard {
-  if (typeof expected !== 'object') return { revision: expected, fields: [] };
-  return { revision: undefined, fields: Object.entries(expected.where) };
+  return typeof expected === 'object' ? Object.entries(expected.where) : expected;
 }
 
 function eventText({ at, payload }: EventToAdd): EventText {

@@ -2,7 +2,6 @@
 // Owner: the SQLite adapter. Values and payloads travel as JSON text, so that neither side parses what only
 // passes through it.
 import type { IndexDefinition, Scalar } from '../collection.ts';
-import type { SchemaRange } from '../driver.ts';
 import type { Plan } from '../plan.ts';
 
 /** How the worker is started. */
@@ -13,11 +12,8 @@ export interface WorkerSettings {
 /** An indexed field of a document, as SQLite has it: booleans are 1 and 0. */
 export type Indexed = string | number | null;
 
-/** A revision, or values of fields; neither: any. */
-export interface Guard {
-  readonly revision: number | undefined;
-  readonly fields: readonly (readonly [path: string, value: Scalar | null])[];
-}
+/** What the document must be: of this revision, of these field values; `undefined`: anything. */
+export type Guard = number | readonly (readonly [path: string, value: Scalar | null])[] | undefined;
 
 export interface EventText {
   readonly at: string;
@@ -57,7 +53,7 @@ export type WriteOperation =
       readonly id: string;
       readonly value: string;
       readonly indexed: readonly Indexed[];
-      readonly schema: SchemaRange;
+      readonly schema: number;
       readonly event: EventText | undefined;
     }
   | {
@@ -67,7 +63,7 @@ export type WriteOperation =
       readonly guard: Guard;
       readonly value: string;
       readonly indexed: readonly Indexed[];
-      readonly schema: SchemaRange;
+      readonly schema: number;
       readonly event: EventText | undefined;
     }
   | {
@@ -76,7 +72,7 @@ export type WriteOperation =
       readonly id: string;
       readonly guard: Guard;
       readonly removedAt: number;
-      readonly schema: SchemaRange;
+      readonly schema: number;
       readonly event: EventText | undefined;
     };
 

@@ -37,7 +37,7 @@ export function prepareFile(db: DatabaseSync): void {
       collection TEXT NOT NULL, id TEXT NOT NULL, seq INTEGER NOT NULL, first_seq INTEGER NOT NULL,
       at TEXT NOT NULL, bytes INTEGER NOT NULL, payload TEXT NOT NULL,
       PRIMARY KEY (collection, id, seq)
-    ) STRICT, WITHOUT ROWID;
+    ) STRICT;
     PRAGMA user_version = ${layoutVersion};
   `);
 }

@@ -1,4 +1,4 @@
-// The writer thread of one SQLite store: takes arrays of operations, drains all that wait into one transaction.
+// The writer thread of one SQLite store: takes arrays of operations, drains those that wait into one transaction.
 // Owner: the SQLite adapter. Invariant: nothing is answered before it is synced. An error that is not one
 // operation's own is thrown and ends the thread: its store is then failed, and the file is as last synced.
 
@@ -14,15 +14,19 @@ function send(message: FromWorker): void {
   port.postMessage(message);
 }
 
+/** Enough to share one disk sync; more wait for the next, so that their sender works on the first replies. */
+const worthwhile = 500;
+
 function serve(engine: Engine): void {
   port.on('message', (first: ToWorker) => {
-    const batches: (readonly Operation[])[] = [];
+    let operations: readonly Operation[] = [];
     let closing = false;
-    for (let message: ToWorker | undefined = first; message !== undefined; message = nextWaiting()) {
+    for (let message: ToWorker | undefined = first; message !== undefined; ) {
       if ('close' in message) closing = true;
-      else batches.push(message.operations);
+      else operations = operations.length === 0 ? message.operations : [...operations, ...message.operations];
+      message = operations.length < worthwhile ? nextWaiting() : undefined;
     }
-    if (batches.length > 0) send({ replies: engine.run(batches.flat()) });
+    if (operations.length > 0) send({ replies: engine.run(operations) });
     if (!closing) return;
     engine.close();
     send({ closed: true });

@@ -5,6 +5,7 @@
 
 import type { Json } from '../collection.ts';
 import { valueAt } from '../paths.ts';
+import { isNear } from '../schema-range.ts';
 import type { CollectionStatements } from './collection-statements.ts';
 import type { EventText, Guard, Indexed, Refusal, WriteOperation } from './protocol.ts';
 import type { ResultRow, Statements } from './statements.ts';
@@ -32,6 +33,7 @@ export function write(
   const [revision, eventSeq] = writeDocument(statements, texts, operation);
   if (event === undefined) return [revision, eventSeq, 0, 0];
   addEvent(statements, collection, id, eventSeq, eventSeq, event);
+  if (eventSeq === 1) return [revision, eventSeq, 1, Buffer.byteLength(event.payload)];
   const [count, bytes] = statements.get(
     'SELECT count(*), sum(bytes) FROM outbox WHERE collection = ? AND id = ?',
     [collection, id],
@@ -73,13 +75,7 @@ function writeDocument(
   const { id, schema } = operation;
   const events = operation.event === undefined ? 0 : 1;
   if (operation.op === 'insert') {
-    const added = statements.run(texts.insert, [
-      id,
-      events,
-      schema.own,
-      operation.value,
-      ...operation.indexed,
-    ]);
+    const added = statements.run(texts.insert, [id, events, schema, operation.value, ...operation.indexed]);
     if (added > 0) return [1, events];
   }
   const before = read(statements, texts, id);
@@ -88,7 +84,7 @@ function writeDocument(
   if (operation.op === 'insert') {
     if (!before.removed) throw new Refused({ kind: 'exists', index: 'id' });
     const { value, indexed } = operation;
-    statements.run(texts.replace, [value, schema.own, revision, eventSeq, ...indexed, before.row]);
+    statements.run(texts.replace, [value, schema, revision, eventSeq, ...indexed, before.row]);
     return [revision, eventSeq];
   }
   checkGuard(statements, texts, operation, before);
@@ -98,7 +94,7 @@ function writeDocument(
   }
   const { value, indexed } = operation;
   // Never lowered: a document that a newer program wrote stays of its version.
-  const version = Math.max(before.schema, schema.own);
+  const version = Math.max(before.schema, schema);
   const same = isSame(before.indexed, indexed);
   if (same) statements.run(texts.replaceUnindexed, [value, version, revision, eventSeq, before.row]);
   else statements.run(texts.replace, [value, version, revision, eventSeq, ...indexed, before.row]);
@@ -122,17 +118,15 @@ function checkGuard(
   before: Before,
 ): void {
   if (before.removed) throw new Refused({ kind: 'not-found' });
-  if (before.schema < schema.from || before.schema > schema.to) {
-    throw new Refused({ kind: 'schema', stored: before.schema, own: schema.own });
-  }
-  if (guard.revision !== undefined && guard.revision !== before.revision)
-    throw new Refused({ kind: 'conflict' });
-  if (guard.fields.length === 0) return;
+  if (!isNear(before.schema, schema))
+    throw new Refused({ kind: 'schema', stored: before.schema, own: schema });
+  if (guard === undefined || guard === before.revision) return;
+  if (typeof guard === 'number') throw new Refused({ kind: 'conflict' });
   const [text] = statements.get(texts.readValue, [before.row]) as readonly [string];
   if (!holds(guard, JSON.parse(text) as Json)) throw new Refused({ kind: 'conflict' });
 }
 
-function holds({ fields }: Guard, value: Json): boolean {
+function holds(fields: Exclude<Guard, number | undefined>, value: Json): boolean {
   return fields.every(([path, expected]) => (valueAt(value, path) ?? null) === expected);
 }
 

@@ -76,7 +76,7 @@ export function outboxTests(openFresh: OpenFresh): void {
         });
         await collection.insert('quiet', {});
         await Promise.all(Array.from({ length: 20 }, (_, n) => collection.insert(`i${n}`, {}, { n })));
-        await expect(collection.insert('i1', {}, 'refused')).rejects.toThrow();
+        await expect(collection.insert('i1', {}, 'refused')).rejects.toThrow('i1 exists already');
         await collection.batch([{ kind: 'remove', id: 'i3', event: 'gone' }]);
         expect(seen).toHaveLength(21);
         expect(seen[4]).toMatchObject({
