@@ -5,6 +5,7 @@
 import { joinDirectory } from '@nephos/directory';
 import { connectBus, startRelay } from '@nephos/events';
 import { openIdempotency, sweepRequests } from '@nephos/idempotency';
+import { jobClient, startExecutor } from '@nephos/jobs';
 import { ClusterServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/cluster';
 import { HostServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/host';
 import { OfferingServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/offering';
@@ -21,6 +22,7 @@ import { podsApi } from './api/pods.ts';
 import { zonesApi } from './api/zones.ts';
 import { openFleet } from './fleet-parts.ts';
 import { openInventory } from './inventory.ts';
+import { addVms, openVmRecords } from './vms.ts';
 
 export const orchestrator = defineService({
   name: 'orchestrator',
@@ -34,6 +36,20 @@ export const orchestrator = defineService({
       description: 'a host whose agent sent nothing for so long is Disconnected, and its VMs Unknown',
       default: 60_000,
     }),
+    vmRetention: config.duration({
+      description: 'a deleted VM can be recovered for so long, then it is expunged',
+      default: 24 * 60 * 60_000,
+    }),
+    reconcileInterval: config.duration({
+      description: 'every VM is compared with what is wanted of it so often, changes at once',
+      default: 30_000,
+    }),
+    vmJobs: config.integer({
+      description: 'jobs on VMs that this process runs at a time',
+      default: 256,
+      min: 1,
+      max: 10_000,
+    }),
   },
   async start(ctx) {
     const { clock, log, server } = ctx;
@@ -44,7 +60,9 @@ export const orchestrator = defineService({
     const idempotency = await openIdempotency(store, { clock, log });
     const inventory = await openInventory(store, ctx.name, clock);
     const parts = await openFleet(ctx, inventory, ctx.config);
-    const { fleet, links, planner } = parts;
+    const { fleet, links, planner, facts, placement, capacity } = parts;
+    const records = await openVmRecords(store, ctx.name, clock);
+    const jobs = jobClient(ctx);
 
     server.add(ZoneServiceDefinition, zonesApi(inventory, idempotency, clock));
     server.add(PodServiceDefinition, podsApi(inventory, idempotency, clock));
@@ -52,6 +70,20 @@ export const orchestrator = defineService({
     server.add(HostServiceDefinition, hostsApi({ inventory, fleet, links, idempotency, clock }));
     server.add(OfferingServiceDefinition, offeringsApi(inventory, idempotency, clock));
     server.add(DeploymentPlannerServiceDefinition, plannerApi(planner, ctx.version));
+
+    const { definitions, deps } = addVms(ctx, {
+      records,
+      inventory,
+      idempotency,
+      jobs,
+      placement,
+      capacity,
+      links,
+      unmanaged: facts,
+      retentionMs: ctx.config.vmRetention,
+      reconcileMs: ctx.config.reconcileInterval,
+    });
+    startExecutor(ctx, { jobs: definitions, deps, jobControl: directory, concurrency: ctx.config.vmJobs });
 
     ctx.background('request sweeper', (signal) => sweepRequests(idempotency, { clock }, signal));
     links.hostsChanged();

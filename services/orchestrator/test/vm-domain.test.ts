@@ -1,7 +1,7 @@
 /** The pure rules of VMs: what is seen becomes one status, phases only go where they may, drift leads home. */
 import { describe, expect, test } from '@jest/globals';
 import { PowerPolicy, VmSpec as VmSpecMessage } from '@nephos/proto/nephos/orchestration/v1/vm';
-import { isUid, newUid } from '@nephos/service';
+import { type FieldViolation, isUid, newUid } from '@nephos/service';
 import fc from 'fast-check';
 import { bounds, type References, resolveSpec } from '../src/domain/vm/create.ts';
 import { driftOf, pauseBefore } from '../src/domain/vm/drift.ts';
@@ -127,7 +127,7 @@ describe('projectVm', () => {
       fc.property(anyVm, anySeen, (vm, seen) => {
         const status = projectVm(vm, seen);
         expect(status.operation).toBe(seen.holder ? 'operations/j' : '');
-        expect(sameStatus(status, projectVm({ ...vm, status }, seen))).toBe(true);
+        expect(sameStatus(status, projectVm(Object.assign({}, vm, { status }), seen))).toBe(true);
       }),
     );
   });
@@ -325,7 +325,7 @@ describe('resolveSpec', () => {
       input({ vcpus: 0, memoryBytes: 1n, hostname: '-x', host: 'hosts/h', rootVolumeSizeBytes: -1n }),
       nothing,
     );
-    expect((wrong as { field: string }[]).map(({ field }) => field).sort()).toEqual([
+    expect((wrong as readonly FieldViolation[]).map(({ field }) => field).sort()).toEqual([
       'vm.header.zone',
       'vm.spec.host',
       'vm.spec.hostname',
