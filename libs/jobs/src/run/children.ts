@@ -77,7 +77,7 @@ export class Children {
   async #outcomes(uids: readonly string[]): Promise<readonly ChildOutcome[]> {
     if (uids.length === 0) return [];
     if (!this.#undoing) this.#scope.stop.signal.throwIfAborted();
-    const outcomes = await this.#scope.ledger.awaitChildren(uids);
+    const outcomes = await this.#unlessStopped(this.#scope.ledger.awaitChildren(uids));
     for (const uid of uids) this.#unawaited.delete(uid);
     const failed = outcomes.filter((outcome) => outcome.state !== JobState.SUCCEEDED);
     const first = failed[0];
@@ -87,5 +87,17 @@ export class Children {
       metadata: { child: `jobs/${first.uid}`, reason: cause.reason, failed: String(failed.length) },
       cause,
     });
+  }
+
+  async #unlessStopped<T>(waiting: Promise<T>): Promise<T> {
+    const { signal } = this.#scope.stop;
+    const stopped = Promise.withResolvers<never>();
+    const stop = (): void => stopped.reject(signal.reason);
+    signal.addEventListener('abort', stop, { once: true });
+    try {
+      return await Promise.race([waiting, stopped.promise]);
+    } finally {
+      signal.removeEventListener('abort', stop);
+    }
   }
 }

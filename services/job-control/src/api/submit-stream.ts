@@ -1,0 +1,59 @@
+/** The stream of submissions: many under way at once, answered in whatever order they are synced. */
+import type { NewJob, SubmitRequest, SubmitResponse, SubmitResult } from '@nephos/proto/nephos/jobs/v1/jobs';
+import { Frames, statusOf } from '@nephos/jobs/protocol';
+import { etagOf, Exhausted } from '@nephos/service';
+import type { JobTable } from '../scheduling/job-table.ts';
+import type { Submitted } from '../scheduling/submissions.ts';
+
+const mostInFrame = 1000;
+/** Submissions under way on one stream; reading waits while there are more. */
+const mostUnderWay = 10_000;
+
+export async function* submitStream(
+  requests: AsyncIterable<SubmitRequest>,
+  submit: (job: NewJob) => Promise<Submitted>,
+  table: JobTable,
+): AsyncGenerator<SubmitResponse> {
+  const results = new Frames<SubmitResult>();
+  let underWay = 0;
+  let onRoom: (() => void) | undefined;
+
+  const take = async (job: NewJob): Promise<void> => {
+    underWay += 1;
+    let result: SubmitResult;
+    try {
+      result = resultOf(job.uid, await submit(job), table);
+    } catch (error) {
+      result = { uid: job.uid, outcome: { $case: 'error', value: statusOf(error) } };
+    }
+    underWay -= 1;
+    results.push(result);
+    onRoom?.();
+  };
+
+  const read = async (): Promise<void> => {
+    try {
+      for await (const { jobs } of requests) {
+        if (jobs.length > mostInFrame) throw new Exhausted('LIMIT_REACHED', `a frame holds at most ${mostInFrame} jobs`);
+        for (const job of jobs) void take(job);
+        while (underWay > mostUnderWay) await new Promise<void>((resolve) => (onRoom = resolve));
+      }
+      while (underWay > 0) await new Promise<void>((resolve) => (onRoom = resolve));
+    } finally {
+      results.end();
+    }
+  };
+
+  const reading = read();
+  // Awaited below; until then its failure is nobody's surprise.
+  reading.catch(() => {});
+  for await (const frame of results) yield { results: [...frame] };
+  await reading;
+}
+
+function resultOf(uid: string, { fresh, stored }: Submitted, table: JobTable): SubmitResult {
+  if (!fresh) return { uid, outcome: { $case: 'existing', value: table.show(stored) } };
+  const { createTime } = stored.value.header;
+  const accepted = { createTime: new Date(createTime), etag: etagOf(uid, stored.revision) };
+  return { uid, outcome: { $case: 'accepted', value: accepted } };
+}

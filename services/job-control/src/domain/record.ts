@@ -1,0 +1,187 @@
+/**
+ * A job as it is stored, and each change that can befall it, as pure functions from record to record.
+ * Owner: job-control; the one writer is the owner of the job's partition, under its epoch.
+ * Invariants: a job that is not over is in exactly one lane; that an executor holds it is not stored (a running
+ * job stands in the ready lane), so a step-less job costs two writes. A crash leaves the last record: whoever owns
+ * the partition next goes on from it.
+ */
+import type { HeaderRecord } from '@nephos/service';
+import { type Lane, laneOf } from './lane.ts';
+
+/** `queued` covers running: see the invariants. */
+export type StoredState = 'queued' | 'suspended' | 'unwinding' | 'blocked' | 'succeeded' | 'failed' | 'cancelled';
+
+export type BlockReason = 'version-mismatch' | 'step-mismatch' | 'undo-failed' | 'executors-lost';
+
+export type EventLevel = 'all' | 'outcome' | 'none';
+
+/** An error: a google.rpc.Status, encoded, in base64; the text beside it is for whoever looks into the store. */
+export interface ErrorRecord {
+  readonly message: string;
+  readonly status: string;
+}
+
+/** A step on record. Inputs and results are JSON text, '' for none. */
+export interface StepRecord {
+  readonly name: string;
+  readonly position: number;
+  readonly input: string;
+  readonly result: string;
+  readonly error?: ErrorRecord;
+  readonly attempt: number;
+  readonly undone?: boolean;
+  /** Milliseconds since 1970, the executor's wall clock: for people. */
+  readonly startedAt: number;
+  readonly endedAt: number;
+}
+
+/** Ordered by epoch, then token. */
+export interface Fence {
+  readonly epoch: number;
+  readonly token: number;
+}
+
+export function isAbove(fence: Fence, other: Fence | undefined): boolean {
+  if (other === undefined) return true;
+  return fence.epoch > other.epoch || (fence.epoch === other.epoch && fence.token > other.token);
+}
+
+export interface JobRecord {
+  readonly header: HeaderRecord;
+  readonly type: string;
+  readonly version: number;
+  readonly state: StoredState;
+  readonly partition: number;
+  /** Of the partition's owner at the time of the last write or adoption. */
+  readonly epoch: number;
+  /** Where it waits and in which place; none once it is over. */
+  readonly lane?: string;
+  readonly order?: number;
+  readonly root: string;
+  readonly parent?: string;
+  /** The root's resource name: index of the tree. */
+  readonly tree: string;
+  readonly target?: string;
+  /** JSON text of an object. */
+  readonly input: string;
+  readonly timeoutMs: number;
+  readonly level: EventLevel;
+  readonly principal: string;
+  readonly onBehalfOf: string;
+  readonly requestId: string;
+  readonly traceparent: string;
+  /** Who held it under this fence or a lower one holds it no more. */
+  readonly fence?: Fence;
+  /** Tries since a step was recorded that are over. */
+  readonly attempt: number;
+  /** Executors lost with it since a step was recorded. */
+  readonly losses?: number;
+  /** It may have started before, so that it cannot end without asking an executor. */
+  readonly mayHaveRun?: boolean;
+  /** Milliseconds since 1970. */
+  readonly startedAt?: number;
+  readonly endedAt?: number;
+  /** Since its first start, on the owners' monotonic clocks. */
+  readonly elapsedMs?: number;
+  readonly backoffMs?: number;
+  readonly nextAttemptAt?: number;
+  readonly steps?: readonly StepRecord[];
+  readonly progress?: { readonly percent: number; readonly message: string };
+  readonly result?: string;
+  readonly error?: ErrorRecord;
+  readonly cancelRequested?: boolean;
+  readonly unwind?: { readonly error: ErrorRecord; readonly cancelled: boolean };
+  /** Steps whose undo is given up. */
+  readonly skipSteps?: readonly string[];
+  /** Recorded steps are matched by name alone. */
+  readonly lenient?: boolean;
+  /** Uids of jobs that must be over before it is assigned again. */
+  readonly waits?: readonly string[];
+  readonly children?: readonly string[];
+  readonly block?: { readonly reason: BlockReason; readonly message: string; readonly at: number };
+  /** Root jobs that are over: when, for retention. */
+  readonly expiry?: number;
+  /** Why somebody might look for it: blocked, failed, cancelled. */
+  readonly trouble?: 'blocked' | 'failed' | 'cancelled';
+}
+
+export function isOver({ state }: Pick<JobRecord, 'state'>): boolean {
+  return state === 'succeeded' || state === 'failed' || state === 'cancelled';
+}
+
+/** Taken over by the owner of a newer epoch. Executors of epochs before the last one hold it no more. */
+export function adopted(record: JobRecord, epoch: number): JobRecord {
+  const mayHaveRun = record.mayHaveRun === true || record.lane?.startsWith('ready/') === true;
+  const last = { epoch: record.epoch, token: 0 };
+  const fence = isAbove(last, record.fence) ? last : record.fence;
+  return { ...record, epoch, ...(fence && { fence }), ...(mayHaveRun && { mayHaveRun }) };
+}
+
+/** An executor was lost with it. */
+export function lostOnce(record: JobRecord): JobRecord {
+  return { ...record, losses: (record.losses ?? 0) + 1, mayHaveRun: true };
+}
+
+/** In what lane it waits; undefined once it is over. */
+function placed(record: JobRecord, lane: Lane, order: number): JobRecord {
+  return { ...record, lane: laneOf(lane, record.partition, record.type), order };
+}
+
+/** Back among those that wait for an executor. */
+export function ready(record: JobRecord, order: number): JobRecord {
+  const { nextAttemptAt: _at, backoffMs: _backoff, waits: _waits, ...rest } = record;
+  return placed({ ...rest, state: record.unwind === undefined ? 'queued' : 'unwinding' }, 'ready', order);
+}
+
+export function withStep(record: JobRecord, step: StepRecord, version: number): JobRecord {
+  const others = (record.steps ?? []).filter(({ name }) => name !== step.name);
+  const steps = [...others, step].sort((a, b) => a.position - b.position);
+  const { error: _error, losses: _losses, ...rest } = record;
+  return { ...(record.unwind === undefined ? rest : record), version, steps, attempt: 0, mayHaveRun: true };
+}
+
+export function withChild(record: JobRecord, uid: string): JobRecord {
+  return { ...record, children: [...(record.children ?? []), uid], mayHaveRun: true };
+}
+
+/** Waits for other jobs; `dueAt` is when it times out meanwhile. */
+export function suspended(record: JobRecord, waits: readonly string[], dueAt: number): JobRecord {
+  const state = record.unwind === undefined ? 'suspended' : 'unwinding';
+  return placed({ ...record, state, waits, attempt: 0, mayHaveRun: true }, 'suspended', dueAt);
+}
+
+/** Tried again at `at`, wall time of the writer. */
+export function delayed(record: JobRecord, error: ErrorRecord, backoffMs: number, at: number): JobRecord {
+  const attempt = record.attempt + 1;
+  return placed({ ...record, error, attempt, backoffMs, nextAttemptAt: at, mayHaveRun: true }, 'delayed', at);
+}
+
+/** From here on it only undoes. */
+export function unwinding(record: JobRecord, error: ErrorRecord, cancelled: boolean): JobRecord {
+  const { block: _block, trouble: _trouble, nextAttemptAt: _at, ...rest } = record;
+  return { ...rest, state: 'unwinding', error, unwind: { error, cancelled }, mayHaveRun: true };
+}
+
+export function blocked(record: JobRecord, reason: BlockReason, message: string, at: number): JobRecord {
+  const block = { reason, message, at };
+  return placed({ ...record, state: 'blocked', block, trouble: 'blocked', mayHaveRun: true }, 'blocked', at);
+}
+
+/** Out of being blocked, on to what it was doing. */
+export function resumed(record: JobRecord, order: number): JobRecord {
+  const { block: _block, trouble: _trouble, losses: _losses, ...rest } = record;
+  return ready({ ...rest, lenient: true, attempt: 0 }, order);
+}
+
+/** How a job ended. */
+export type Ending =
+  | { readonly state: 'succeeded'; readonly result: string }
+  | { readonly state: 'failed' | 'cancelled'; readonly error: ErrorRecord };
+
+export function over(record: JobRecord, ending: Ending, at: number): JobRecord {
+  const { lane: _lane, order: _order, waits: _waits, block: _block, trouble: _trouble, ...rest } = record;
+  const { error: _error, unwind: _unwind, nextAttemptAt: _at, backoffMs: _backoff, ...bare } = rest;
+  const root = record.parent === undefined ? { expiry: at } : {};
+  if (ending.state === 'succeeded') return { ...bare, ...root, state: 'succeeded', result: ending.result, endedAt: at };
+  return { ...bare, ...root, state: ending.state, error: ending.error, trouble: ending.state, endedAt: at };
+}

@@ -1,0 +1,251 @@
+/**
+ * Gives jobs to executors: the queues, the streams and the table put together.
+ * Invariants: a job has one holder; what it reports counts only under its token; a token is never given out twice
+ * in an epoch. Who holds what is in memory only: after a crash executors announce what they run, and what nobody
+ * announces within the grace is assigned anew.
+ */
+import type { EntityCollection } from '@nephos/events';
+import { statusOf } from '@nephos/jobs/protocol';
+import type { Job } from '@nephos/proto/nephos/jobs/v1/jobs';
+import { Cancelled, type Clock, DeadlineExceeded } from '@nephos/service';
+import type { Stored } from '@nephos/store';
+import type { Logger } from 'pino';
+import type { JobLog } from '../adapters/job-log.ts';
+import type { Partitions } from '../adapters/partitions.ts';
+import { recordOfThrown } from '../domain/errors.ts';
+import { Places } from '../domain/lane.ts';
+import { type JobRecord, ready, unwinding } from '../domain/record.ts';
+import { assignmentOf } from '../domain/assignment.ts';
+import { JobTable } from './job-table.ts';
+import type { LiveJob } from './live-job.ts';
+import { ReadyQueue } from './ready-queue.ts';
+import { type Session, Sessions } from './session.ts';
+
+export interface CoreOptions {
+  readonly jobs: EntityCollection<JobRecord, Job>;
+  readonly jobLog: JobLog;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** This instance of job control. */
+  readonly instance: string;
+  /** Jobs of one type in memory. */
+  readonly window: number;
+  /** How long after a takeover, or the loss of a stream, an executor may come back for its jobs. */
+  readonly graceMs: number;
+  readonly heartbeatMs: number;
+  /** The store cannot be used any more. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+interface Partition {
+  readonly epoch: number;
+  readonly places: Places;
+  readonly takenAt: number;
+}
+
+export class SchedulerCore {
+  readonly options: CoreOptions;
+  readonly table: JobTable;
+  readonly sessions = new Sessions();
+  readonly jobLog: JobLog;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly #queues = new Map<string, ReadyQueue>();
+  readonly #partitions = new Map<number, Partition>();
+  readonly #bypassed = new Map<string, number>();
+  #token = 0;
+  #leases: Partitions | undefined;
+
+  constructor(options: CoreOptions) {
+    this.options = options;
+    this.jobLog = options.jobLog;
+    this.clock = options.clock;
+    this.log = options.log;
+    this.table = new JobTable({
+      jobs: options.jobs,
+      clock: options.clock,
+      epochOf: (partition) => this.#partitions.get(partition)?.epoch,
+      onFenced: (partition) => this.#leases?.lost(partition),
+    });
+  }
+
+  /** Whom to tell that a write met a newer epoch. */
+  set leases(leases: Partitions) {
+    this.#leases = leases;
+  }
+
+  now(): number {
+    return this.clock.now().getTime();
+  }
+
+  get partitions(): readonly number[] {
+    return [...this.#partitions.keys()];
+  }
+
+  /** A partition is this instance's from here on. */
+  take(partition: number, epoch: number): void {
+    const places = new Places(epoch);
+    this.#partitions.set(partition, { epoch, places, takenAt: this.clock.monotonic() });
+    for (const queue of this.#queues.values()) queue.open(partition, places);
+    for (const session of this.sessions.all) session.order({ $case: 'announcementWanted', value: {} });
+    this.clock.timer(this.options.graceMs + 1, () => this.#graceOver());
+    for (const queue of this.#queues.values()) queue.refill();
+  }
+
+  /** It is another's: nothing of it is touched any more. */
+  lose(partition: number): void {
+    if (!this.#partitions.delete(partition)) return;
+    for (const queue of this.#queues.values()) queue.close(partition);
+    for (const job of this.table.drop(partition)) {
+      job.queued = false;
+      const session = job.holder?.session;
+      if (session === undefined) continue;
+      session.held.delete(job.uid);
+      // The executor keeps running it: the new owner adopts it.
+      job.release();
+    }
+  }
+
+  queue(type: string): ReadyQueue {
+    const known = this.#queues.get(type);
+    if (known !== undefined) return known;
+    const queue = new ReadyQueue({
+      type,
+      window: this.options.window,
+      read: async (lane, after, limit) =>
+        await this.options.jobs.find({ where: { lane, order: { gt: after } }, orderBy: 'lane', limit }),
+      admit: async (stored) => {
+        if (this.table.live.has(stored.id) || this.#wasBypassed(stored)) return undefined;
+        const job = (await this.table.adopt(stored)) ?? (await this.table.load(stored.id));
+        const still = job.record.lane === stored.value.lane && job.record.order === stored.value.order;
+        return still && job.holder === undefined && !job.queued ? job : undefined;
+      },
+      waits: (job) => this.#inGrace(job),
+      onReady: () => this.pump(type),
+      onFailure: (error) => this.options.onFailure(error),
+    });
+    this.#queues.set(type, queue);
+    for (const [partition, { places }] of this.#partitions) queue.open(partition, places);
+    return queue;
+  }
+
+  /** Puts a job back among those that wait for an executor. */
+  async requeue(job: LiveJob, change: (record: JobRecord, order: number) => JobRecord, verb: string): Promise<void> {
+    const { type, partition } = job.record;
+    const queue = this.queue(type);
+    if (!queue.has(partition)) return;
+    const place = queue.place(partition);
+    let stored = false;
+    try {
+      await this.table.change(job, change(job.record, place.order), verb);
+      stored = true;
+    } finally {
+      queue.entered(partition, place, stored && job.holder === undefined ? job : undefined);
+    }
+    this.table.forget(job);
+    this.pump(type);
+  }
+
+  /** Unwinds it with this error as soon as an executor takes it; it must not be held by one. */
+  async unwindLater(job: LiveJob, error: unknown): Promise<void> {
+    const cancelled = error instanceof Cancelled;
+    await this.requeue(job, (record, order) => ready(unwinding(record, recordOfThrown(error), cancelled), order), 'unwinding');
+  }
+
+  /** Assigns what can be assigned of a type. */
+  pump(type: string): void {
+    const queue = this.#queues.get(type);
+    if (queue === undefined || !this.sessions.serves(type)) return;
+    while (this.sessions.hasRoom(type)) {
+      const job = queue.take();
+      if (job === undefined) break;
+      const session = this.sessions.pick(type, job.record.version);
+      if (session === undefined) break;
+      this.#assign(job, session);
+    }
+    queue.refill();
+  }
+
+  pumpSession(session: Session): void {
+    for (const type of session.versions.keys()) {
+      if (session.free <= 0) return;
+      this.pump(type);
+    }
+  }
+
+  /** A job is taken from the store out of its turn: the page that brings it later must not queue it again. */
+  bypass(job: LiveJob): void {
+    const { type, partition, lane, order } = job.record;
+    if (job.queued || order === undefined || lane?.startsWith('ready/') !== true) return;
+    if (this.queue(type).isAhead(partition, order)) this.#bypassed.set(job.uid, order);
+  }
+
+  #wasBypassed({ id, value }: Stored<JobRecord>): boolean {
+    if (this.#bypassed.get(id) !== value.order) return false;
+    return this.#bypassed.delete(id);
+  }
+
+  /** The job stays with the executor that announced it, under a new token. */
+  adopt(job: LiveJob, session: Session): void {
+    this.bypass(job);
+    this.queue(job.record.type).leave(job);
+    const token = this.#hold(job, session);
+    session.order({
+      $case: 'adopt',
+      value: { uid: job.uid, epoch: BigInt(job.record.epoch), token: BigInt(token) },
+    });
+    this.tellStop(job);
+  }
+
+  /** No executor holds the job any more. */
+  release(job: LiveJob): void {
+    job.holder?.session.held.delete(job.uid);
+    job.release();
+  }
+
+  /** It was cancelled or is late, and does not unwind yet. */
+  mustStop(job: LiveJob): boolean {
+    if (job.record.unwind !== undefined) return false;
+    return job.record.cancelRequested === true || job.leftMs(this.clock.monotonic()) <= 0;
+  }
+
+  /** Tells the holder of a job that it is to stop, if it is. */
+  tellStop(job: LiveJob): void {
+    const { record, holder } = job;
+    if (holder === undefined || !this.mustStop(job)) return;
+    const cancelled = record.cancelRequested === true;
+    holder.session.order({ $case: 'cancel', value: { uid: job.uid, error: statusOf(stopError(record)), cancelled } });
+  }
+
+  #assign(job: LiveJob, session: Session): void {
+    const token = this.#hold(job, session);
+    session.order({ $case: 'assign', value: assignmentOf(job.record, token) });
+    this.table.touch(job.uid);
+  }
+
+  #hold(job: LiveJob, session: Session): number {
+    this.#token += 1;
+    job.holder = { session, token: this.#token };
+    job.lastToken = this.#token;
+    job.lostBy = undefined;
+    job.start(this.now(), this.clock.monotonic());
+    session.held.set(job.uid, job);
+    return this.#token;
+  }
+
+  #inGrace(job: LiveJob): boolean {
+    const partition = this.#partitions.get(job.record.partition);
+    if (partition === undefined || job.dispatched || job.record.mayHaveRun !== true) return false;
+    return this.clock.monotonic() - partition.takenAt < this.options.graceMs;
+  }
+
+  #graceOver(): void {
+    for (const queue of this.#queues.values()) queue.release();
+  }
+}
+
+/** Why a job that is to stop is to stop. */
+export function stopError(record: JobRecord): Cancelled | DeadlineExceeded {
+  if (record.cancelRequested === true) return new Cancelled('JOB_CANCELLED', 'the job was cancelled');
+  return new DeadlineExceeded('JOB_TIMED_OUT', `the job took longer than ${record.timeoutMs} ms`);
+}

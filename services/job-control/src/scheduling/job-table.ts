@@ -1,0 +1,176 @@
+/**
+ * The jobs in memory, and every change of a job.
+ * Invariants: a change is applied in memory at once and in order, and told to nobody before it is stored; all
+ * writes of a job go through here, under the epoch of its partition. A job that is not in memory is read from the
+ * store, and stamped with the current epoch before anything is done with it.
+ */
+import type { EntityCollection } from '@nephos/events';
+import type { Job } from '@nephos/proto/nephos/jobs/v1/jobs';
+import { type Clock, Conflict, NotFound, Unavailable } from '@nephos/service';
+import type { Json, Stored } from '@nephos/store';
+import { JobWriter } from '../adapters/job-writer.ts';
+import { adopted, isOver, type JobRecord } from '../domain/record.ts';
+import { jobMessage } from '../domain/view.ts';
+import { LiveJob } from './live-job.ts';
+
+export interface TableOptions {
+  readonly jobs: EntityCollection<JobRecord, Job>;
+  readonly clock: Clock;
+  /** The epoch held of a partition; undefined: it is not owned here. */
+  readonly epochOf: (partition: number) => number | undefined;
+  /** A write met a newer epoch. */
+  readonly onFenced: (partition: number) => void;
+}
+
+export class JobTable {
+  readonly #options: TableOptions;
+  readonly #writer: JobWriter;
+  readonly #live = new Map<string, LiveJob>();
+  readonly #loading = new Map<string, Promise<LiveJob>>();
+  readonly #watchers = new Map<string, Set<() => void>>();
+
+  constructor(options: TableOptions) {
+    this.#options = options;
+    this.#writer = new JobWriter(options.jobs.documents);
+  }
+
+  get live(): ReadonlyMap<string, LiveJob> {
+    return this.#live;
+  }
+
+  /** The epoch under which the partition is held. Throws `Unavailable`. */
+  epoch(partition: number): number {
+    const epoch = this.#options.epochOf(partition);
+    if (epoch !== undefined) return epoch;
+    throw new Unavailable('SERVICE_UNAVAILABLE', 'another instance of job control owns these jobs, or none yet', {
+      retryAfterMs: 500,
+    });
+  }
+
+  /** Throws `AlreadyExists`. */
+  async insert(record: JobRecord): Promise<LiveJob> {
+    const { uid } = record.header;
+    const after = { id: uid, revision: 1, eventSeq: 1, value: record };
+    const event = record.level === 'all' ? this.#options.jobs.eventOf(undefined, after, { verb: 'submitted' }) : undefined;
+    const job = new LiveJob(await this.#writer.insert(uid, record, event));
+    this.#live.set(uid, job);
+    return job;
+  }
+
+  /** The job in memory, read and adopted where it is not. Throws `NotFound`, `Unavailable`. */
+  load(uid: string): Promise<LiveJob> {
+    const live = this.#live.get(uid);
+    if (live !== undefined) return Promise.resolve(live);
+    const loading = this.#loading.get(uid) ?? this.#load(uid).finally(() => this.#loading.delete(uid));
+    this.#loading.set(uid, loading);
+    return loading;
+  }
+
+  /** Takes a document as read; stamps it where it is of an older epoch. Undefined when another write came first. */
+  async adopt(stored: Stored<JobRecord>, change: Partial<JobRecord> = {}): Promise<LiveJob | undefined> {
+    const known = this.#live.get(stored.id);
+    if (known !== undefined) return known;
+    const epoch = this.epoch(stored.value.partition);
+    if (stored.value.epoch === epoch || isOver(stored.value)) return this.#keep(stored);
+    const value = { ...adopted(stored.value, epoch), ...change };
+    try {
+      return this.#keep(await this.#writer.update(stored.id, stored.revision, value, undefined));
+    } catch (error) {
+      if (error instanceof Conflict) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Stores the next state; resolves once it is synced. `verb` names the event, if the job's level wants one;
+   * undefined: nothing worth telling.
+   */
+  async change(job: LiveJob, next: JobRecord, verb: string | undefined): Promise<void> {
+    const { clock, jobs } = this.#options;
+    const before = { id: job.uid, revision: job.revision, eventSeq: job.eventSeq, value: job.record };
+    const value = job.completed(next, clock.now().toISOString(), clock.monotonic());
+    job.record = value;
+    job.revision += 1;
+    const after = { id: job.uid, revision: job.revision, eventSeq: job.eventSeq + 1, value };
+    const told = verb !== undefined && isTold(value);
+    const event: Json | undefined = told ? jobs.eventOf(before, after, { verb }) : undefined;
+    if (event !== undefined) job.eventSeq += 1;
+    try {
+      job.stored = await this.#writer.update(job.uid, { epoch: value.epoch }, value, event);
+    } catch (error) {
+      if (error instanceof Conflict) this.#options.onFenced(value.partition);
+      throw error;
+    }
+    this.touch(job.uid);
+  }
+
+  /** Something changed that a watcher might want to see. */
+  touch(uid: string): void {
+    const watchers = this.#watchers.get(uid);
+    if (watchers !== undefined) for (const wake of watchers) wake();
+  }
+
+  watch(uid: string, wake: () => void): Disposable {
+    const watchers = this.#watchers.get(uid) ?? new Set();
+    this.#watchers.set(uid, watchers.add(wake));
+    return {
+      [Symbol.dispose]: () => {
+        watchers.delete(wake);
+        if (watchers.size === 0) this.#watchers.delete(uid);
+      },
+    };
+  }
+
+  /** Lets go of a job that nobody holds and that stands in no queue. */
+  forget(job: LiveJob): void {
+    const idle = job.holder === undefined && job.lostBy === undefined && !job.queued;
+    if (idle && job.revision === job.stored.revision) this.#live.delete(job.uid);
+  }
+
+  /** Forgets all of a partition: it is another's. */
+  drop(partition: number): LiveJob[] {
+    const dropped = [...this.#live.values()].filter(({ record }) => record.partition === partition);
+    for (const { uid } of dropped) this.#live.delete(uid);
+    return dropped;
+  }
+
+  /** The job as it may be shown. Throws `NotFound`. */
+  async view(uid: string): Promise<Job> {
+    const live = this.#live.get(uid);
+    if (live !== undefined) return this.show(live.stored);
+    const stored = await this.#options.jobs.get(uid);
+    if (stored === undefined) throw missing(uid);
+    return this.show(stored);
+  }
+
+  show(stored: Stored<JobRecord>): Job {
+    const live = this.#live.get(stored.id);
+    const { clock } = this.#options;
+    const shown = live?.stored ?? stored;
+    return jobMessage(shown.value, shown.revision, live?.facts(clock.now().getTime(), clock.monotonic()));
+  }
+
+  async #load(uid: string): Promise<LiveJob> {
+    for (;;) {
+      const stored = await this.#options.jobs.get(uid);
+      if (stored === undefined) throw missing(uid);
+      const job = await this.adopt(stored);
+      if (job !== undefined) return job;
+    }
+  }
+
+  #keep(stored: Stored<JobRecord>): LiveJob {
+    const job = this.#live.get(stored.id) ?? new LiveJob(stored);
+    this.#live.set(stored.id, job);
+    return job;
+  }
+}
+
+function missing(uid: string): NotFound {
+  return new NotFound('RESOURCE_NOT_FOUND', `jobs/${uid} is not there`, { metadata: { resource: `jobs/${uid}` } });
+}
+
+function isTold(record: JobRecord): boolean {
+  if (record.level === 'none') return false;
+  return record.level === 'all' || isOver(record) || record.state === 'blocked';
+}

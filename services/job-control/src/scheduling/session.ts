@@ -1,0 +1,90 @@
+/** One executor's stream, as job control sees it: what it can run, how much, and what it holds. */
+import type {
+  ExecutorHello,
+  ExecutorOrder,
+  ReportAck,
+} from '@nephos/proto/nephos/jobs/v1/executor';
+import { Frames } from '@nephos/jobs/protocol';
+import type { LiveJob } from './live-job.ts';
+
+export class Session {
+  /** Instance id of the executor's process. */
+  readonly executor: string;
+  readonly service: string;
+  /** Type to version. */
+  readonly versions: ReadonlyMap<string, number>;
+  readonly orders = new Frames<ExecutorOrder>();
+  readonly held = new Map<string, LiveJob>();
+  limit: number;
+  /** Monotonic: when it was last heard of. */
+  heardAt: number;
+  /** It said that its process ends. */
+  leaving = false;
+
+  constructor(hello: ExecutorHello, now: number) {
+    this.executor = hello.executor;
+    this.service = hello.service;
+    this.versions = new Map(hello.types.map(({ type, version }) => [type, version]));
+    this.limit = hello.credit?.limit ?? 0;
+    this.heardAt = now;
+  }
+
+  get free(): number {
+    return this.leaving ? 0 : this.limit - this.held.size;
+  }
+
+  order(order: NonNullable<ExecutorOrder['order']>): void {
+    this.orders.push({ order });
+  }
+
+  acknowledge(reportId: number, uid: string, outcome: NonNullable<ReportAck['outcome']>): void {
+    if (reportId !== 0) this.order({ $case: 'ack', value: { reportId, uid, outcome } });
+  }
+}
+
+/** The executors connected, by what they can run. */
+export class Sessions {
+  readonly #byType = new Map<string, Set<Session>>();
+  readonly #all = new Set<Session>();
+
+  get all(): ReadonlySet<Session> {
+    return this.#all;
+  }
+
+  add(session: Session): void {
+    this.#all.add(session);
+    for (const type of session.versions.keys()) {
+      const sessions = this.#byType.get(type) ?? new Set();
+      this.#byType.set(type, sessions.add(session));
+    }
+  }
+
+  remove(session: Session): void {
+    this.#all.delete(session);
+    for (const type of session.versions.keys()) this.#byType.get(type)?.delete(session);
+  }
+
+  serves(type: string): boolean {
+    return (this.#byType.get(type)?.size ?? 0) > 0;
+  }
+
+  /** Whoever has most room left, those with the job's own version of the definition first. */
+  pick(type: string, version: number): Session | undefined {
+    let best: Session | undefined;
+    let bestSame = false;
+    for (const session of this.#byType.get(type) ?? []) {
+      if (session.free <= 0) continue;
+      const same = session.versions.get(type) === version;
+      if (best === undefined || (same && !bestSame) || (same === bestSame && session.free > best.free)) {
+        best = session;
+        bestSame = same;
+      }
+    }
+    return best;
+  }
+
+  hasRoom(type: string): boolean {
+    for (const session of this.#byType.get(type) ?? []) if (session.free > 0) return true;
+    return false;
+  }
+}
