@@ -76,8 +76,15 @@ export class Engine {
     try {
       return { result: this.#carryOut(operation) };
     } catch (error) {
-      return { refused: refusalOf(operation, error) };
+      const refused = refusalOf(operation, error);
+      return { refused: this.#isTaken(operation, refused) ? { kind: 'exists', index: 'id' } : refused };
     }
+  }
+
+  /** SQLite names any violated index, but an insert that is repeated has to hear that its id is there. */
+  #isTaken(operation: Operation, refused: Refusal): boolean {
+    if (operation.op !== 'insert' || refused.kind !== 'exists') return false;
+    return this.#get(operation.collection, [operation.id]).length > 0;
   }
 
   #carryOut(operation: Operation): unknown {

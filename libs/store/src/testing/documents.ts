@@ -29,8 +29,8 @@ export function documentTests(openFresh: OpenFresh): void {
   test('an id is taken once, and again after its removal', () =>
     withStore(openFresh, async (store) => {
       const collection = await store.collection(parts);
-      await collection.insert('one', {});
-      const taken = collection.insert('one', {});
+      await collection.insert('one', { name: 'n' });
+      const taken = collection.insert('one', { name: 'n' });
       await expect(taken).rejects.toBeInstanceOf(AlreadyExists);
       await expect(taken).rejects.toMatchObject({ details: { metadata: { index: 'id' } } });
       await collection.remove('one', 1);
