@@ -1,0 +1,113 @@
+/**
+ * HypervisorService over a driver: checks at the edge, fences before side effects, the observation stream.
+ * The same for every hypervisor, in the tree or of others.
+ */
+import type {
+  HypervisorServiceDefinition,
+  ReadConsoleRequest,
+  ReadConsoleResponse,
+} from '@nephos/proto/nephos/plugin/v1/hypervisor';
+import type { Clock, DeepPartial, Implementation } from '@nephos/service';
+import { checkGrace, checkHost, checkMachine, checkUids } from './checks.ts';
+import type { HypervisorDriver } from './drivers.ts';
+import type { Guard } from './fence-guard.ts';
+import { ObservationLog } from './observation-log.ts';
+import { pageOf } from './pages.ts';
+import { watchObservations } from './watch.ts';
+
+const consolePieceBytes = 64 * 2 ** 10;
+const consolePollMs = 100;
+
+export interface HypervisorParts {
+  readonly driver: HypervisorDriver;
+  readonly guard: Guard;
+  readonly clock: Clock;
+  readonly agentId: string;
+  /** Closed with the service. */
+  readonly resources: AsyncDisposableStack;
+  /** Aborted once the agent will leave in order. */
+  readonly draining: AbortSignal;
+}
+
+export function serveHypervisor(parts: HypervisorParts): Implementation<typeof HypervisorServiceDefinition> {
+  const { driver, guard, clock, agentId, resources, draining } = parts;
+  const log = new ObservationLog();
+  resources.use(driver.onObservation((observation) => log.append(observation)));
+  const known = (host: string): void => checkHost(host, driver.capabilities());
+  return {
+    getInfo: async () => ({ info: driver.info }),
+    getCapabilities: async () => ({ agentId, hosts: [...driver.capabilities()] }),
+    startMachine: async ({ fence, host, machine }, call) => {
+      known(host);
+      checkMachine(machine);
+      await guard.admit(fence, machine.vmUid);
+      call.detach();
+      return { observation: await driver.start(host, machine) };
+    },
+    stopMachine: async ({ fence, host, vmUid, incarnationUid, grace }, call) => {
+      known(host);
+      checkUids({ vm_uid: vmUid, incarnation_uid: incarnationUid });
+      const graceMs = Number(grace?.seconds ?? 0n) * 1000 + (grace?.nanos ?? 0) / 1e6;
+      checkGrace(graceMs);
+      await guard.admit(fence, vmUid);
+      call.detach();
+      return { observation: await driver.stop(host, vmUid, incarnationUid, graceMs) };
+    },
+    rebootMachine: async ({ fence, host, vmUid, incarnationUid, rebootUid }, call) => {
+      known(host);
+      checkUids({ vm_uid: vmUid, incarnation_uid: incarnationUid, reboot_uid: rebootUid });
+      await guard.admit(fence, vmUid);
+      call.detach();
+      return { observation: await driver.reboot(host, vmUid, incarnationUid, rebootUid) };
+    },
+    removeMachine: async ({ fence, host, vmUid }, call) => {
+      known(host);
+      checkUids({ vm_uid: vmUid });
+      await guard.admit(fence, vmUid);
+      call.detach();
+      await driver.remove(host, vmUid);
+      await guard.entityGone(vmUid);
+      return {};
+    },
+    getMachine: async ({ host, vmUid }) => {
+      known(host);
+      checkUids({ vm_uid: vmUid });
+      return { observation: await driver.get(host, vmUid) };
+    },
+    listMachines: async (request) => {
+      known(request.host);
+      const all = await driver.list(request.host);
+      const { items, nextPageToken } = pageOf(all, ({ vmUid }) => vmUid, request);
+      return { observations: items, nextPageToken };
+    },
+    watchObservations: ({ cursor }, { signal }) =>
+      watchObservations({ driver, log, clock, draining }, cursor, signal),
+    readConsole: (request, { signal }) => {
+      known(request.host);
+      checkUids({ vm_uid: request.vmUid });
+      return readConsole(driver, clock, request, AbortSignal.any([signal, draining]));
+    },
+    recover: async ({ host }) => {
+      if (host !== '') known(host);
+      const hosts = host === '' ? driver.capabilities().map((each) => each.host) : [host];
+      const lists = await Promise.all(hosts.map((each) => driver.list(each)));
+      return { observations: lists.flat() };
+    },
+  };
+}
+
+async function* readConsole(
+  driver: HypervisorDriver,
+  clock: Clock,
+  { host, vmUid, offset, follow }: ReadConsoleRequest,
+  signal: AbortSignal,
+): AsyncGenerator<DeepPartial<ReadConsoleResponse>> {
+  let next = Number(offset);
+  while (!signal.aborted) {
+    const piece = await driver.readConsole(host, vmUid, next, consolePieceBytes);
+    next = piece.offset + piece.data.length;
+    if (piece.data.length > 0) yield { offset: BigInt(piece.offset), data: Buffer.from(piece.data) };
+    else if (!follow) return;
+    else await clock.sleep(consolePollMs, signal).catch(() => undefined);
+  }
+}

@@ -1,0 +1,18 @@
+/** Who this agent is: an id minted once and kept beside its data, so that hosts find it again over restarts. */
+import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import path from 'node:path';
+import { newUid } from '@nephos/service';
+
+export async function agentIdentity(folder: string, configured: string): Promise<string> {
+  if (configured !== '') return configured;
+  const file = path.join(folder, 'agent-id');
+  const known = await readFile(file, 'utf8').catch(() => '');
+  if (known !== '') return known.trim();
+  await mkdir(folder, { recursive: true });
+  const agentId = newUid();
+  await using handle = await open(`${file}.new`, 'w');
+  await handle.writeFile(`${agentId}\n`);
+  await handle.sync();
+  await rename(`${file}.new`, file);
+  return agentId;
+}

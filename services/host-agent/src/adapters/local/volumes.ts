@@ -1,0 +1,165 @@
+/**
+ * Volumes on this host's disk: qcow2 files, over a template's image or empty. Owner: the host agent.
+ * A volume appears whole under its name or not at all (libs/images writes beside it and renames), so a crash
+ * leaves at most a `.partial` file, which `recover` removes.
+ */
+import { mkdir, open, readdir, rm, statfs } from 'node:fs/promises';
+import path from 'node:path';
+import type { ImageInfo, QemuImg } from '@nephos/images';
+import type { StorageDriver, TemplateImage, VolumeSpec } from '@nephos/plugin';
+import type { PluginInfo } from '@nephos/proto/nephos/plugin/v1/plugin';
+import type { StorageCapabilities, StoredVolume } from '@nephos/proto/nephos/plugin/v1/storage';
+import { isUid, notFound, Precondition } from '@nephos/service';
+import type { DiskImage } from '../qemu/index.ts';
+import type { ImageCache } from './image-cache.ts';
+
+export interface LocalVolumesOptions {
+  readonly root: string;
+  readonly host: string;
+  readonly images: ImageCache;
+  readonly qemuImg: QemuImg;
+  readonly info: PluginInfo;
+}
+
+const suffix = '.qcow2';
+
+export class LocalVolumes implements StorageDriver {
+  readonly info: PluginInfo;
+  readonly #root: string;
+  readonly #host: string;
+  readonly #images: ImageCache;
+  readonly #qemuImg: QemuImg;
+
+  constructor({ root, host, images, qemuImg, info }: LocalVolumesOptions) {
+    this.#root = root;
+    this.#host = host;
+    this.#images = images;
+    this.#qemuImg = qemuImg;
+    this.info = info;
+  }
+
+  async prepare(): Promise<void> {
+    await mkdir(this.#root, { recursive: true });
+    await this.#images.prepare();
+    await this.recover();
+  }
+
+  async capabilities(): Promise<readonly StorageCapabilities[]> {
+    const { blocks, bavail, bsize } = await statfs(this.#root);
+    return [{ host: this.#host, totalBytes: BigInt(blocks * bsize), freeBytes: BigInt(bavail * bsize) }];
+  }
+
+  ensureTemplate(
+    _host: string,
+    image: TemplateImage,
+    options: { readonly signal: AbortSignal; progress(presentBytes: number): void },
+  ): Promise<void> {
+    return this.#images.ensure(image, options);
+  }
+
+  async createVolume(
+    _host: string,
+    { volumeUid, sizeBytes, templateSha256 }: VolumeSpec,
+  ): Promise<StoredVolume> {
+    const present = await this.#read(volumeUid);
+    if (present !== undefined) return asAsked(present, sizeBytes, templateSha256);
+    if (templateSha256 === '') await this.#qemuImg.create(this.#path(volumeUid), sizeBytes);
+    else await this.#overlay(volumeUid, sizeBytes, templateSha256);
+    return this.getVolume(this.#host, volumeUid);
+  }
+
+  async deleteVolume(_host: string, volumeUid: string): Promise<void> {
+    await rm(this.#path(volumeUid), { force: true });
+    await using folder = await open(this.#root, 'r');
+    await folder.sync();
+  }
+
+  async getVolume(_host: string, volumeUid: string): Promise<StoredVolume> {
+    const volume = await this.#read(volumeUid);
+    if (volume === undefined) throw notFound('volumes', volumeUid);
+    return volume;
+  }
+
+  async listVolumes(): Promise<readonly StoredVolume[]> {
+    const names = (await readdir(this.#root)).filter((name) => name.endsWith(suffix));
+    const volumes = await Promise.all(
+      names.map(async (name) => {
+        const uid = name.slice(0, -suffix.length);
+        const volume = await this.#read(uid);
+        return volume && { ...volume, managed: isUid(uid) };
+      }),
+    );
+    return volumes.filter((volume) => volume !== undefined);
+  }
+
+  async recover(): Promise<number> {
+    const partial = (await readdir(this.#root)).filter((name) => name.endsWith('.partial'));
+    for (const name of partial) await rm(path.join(this.#root, name), { force: true });
+    return partial.length + (await this.#images.removePartial());
+  }
+
+  /** A volume and what lies under it, as QEMU is told. Throws `NotFound`. */
+  async diskImage(volumeUid: string): Promise<DiskImage> {
+    const { templateSha256 } = await this.getVolume(this.#host, volumeUid);
+    const volume = { path: this.#path(volumeUid), format: 'qcow2' } as const;
+    if (templateSha256 === '') return volume;
+    const base = await this.#images.find(templateSha256);
+    if (base === undefined) throw missingImage(templateSha256);
+    return { ...volume, backing: base };
+  }
+
+  async #overlay(volumeUid: string, sizeBytes: number, templateSha256: string): Promise<void> {
+    const base = await this.#images.find(templateSha256);
+    if (base === undefined) throw missingImage(templateSha256);
+    const { virtualSizeBytes } = await this.#qemuImg.info(base.path, base.format, { live: true });
+    if (sizeBytes < virtualSizeBytes) {
+      throw new Precondition(
+        'STORAGE_FAILED',
+        `the volume must have at least the template's ${virtualSizeBytes} bytes`,
+      );
+    }
+    await this.#qemuImg.createOverlay({
+      path: this.#path(volumeUid),
+      base: base.path,
+      baseFormat: base.format,
+      sizeBytes,
+    });
+  }
+
+  async #read(volumeUid: string): Promise<StoredVolume | undefined> {
+    const file = this.#path(volumeUid);
+    const there = await open(file, 'r').catch(() => undefined);
+    if (there === undefined) return undefined;
+    await there.close();
+    const info = await this.#qemuImg.info(file, 'qcow2', { live: true });
+    return this.#stored(volumeUid, info);
+  }
+
+  #stored(volumeUid: string, { virtualSizeBytes, actualSizeBytes, backingFile }: ImageInfo): StoredVolume {
+    return {
+      volumeUid,
+      host: this.#host,
+      sizeBytes: BigInt(virtualSizeBytes),
+      usedBytes: BigInt(actualSizeBytes),
+      templateSha256: backingFile === undefined ? '' : path.parse(backingFile).name,
+      managed: true,
+    };
+  }
+
+  #path(volumeUid: string): string {
+    return path.join(this.#root, `${volumeUid}${suffix}`);
+  }
+}
+
+function asAsked(volume: StoredVolume, sizeBytes: number, templateSha256: string): StoredVolume {
+  if (volume.sizeBytes === BigInt(sizeBytes) && volume.templateSha256 === templateSha256) return volume;
+  const text = `volume ${volume.volumeUid} is there already with another size or template`;
+  throw new Precondition('STATE_FORBIDS', text, { metadata: { volume: volume.volumeUid } });
+}
+
+function missingImage(sha256: string): Precondition {
+  return new Precondition(
+    'STORAGE_FAILED',
+    `the image ${sha256} is not on this host: ensure the template first`,
+  );
+}
