@@ -1,6 +1,6 @@
 // Which folder may import which, one rule a wall, each with its reason. `pnpm layers` checks them.
 // Owner: the tool chain. Arrows run one way: services -> libs -> proto; above them stand cli, deploy and e2e.
-const testFiles = '/test/|^e2e/';
+const testFiles = '/(test|bench)/|^e2e/';
 const testingParts = '^libs/testing/|^libs/[^/]+/src/(testing|conformance)([.]ts$|/)';
 const ioModules =
   '^(node:)?(child_process|cluster|dgram|dns|fs|http|https|http2|inspector|net|os|process|readline|sqlite|timers|tls|tty|worker_threads)(/|$)';

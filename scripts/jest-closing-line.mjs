@@ -16,7 +16,9 @@ export default class ClosingLine {
     process.stderr.write('', () => say(passed, failed, skipped));
     // Fires only if something still keeps the process alive by then.
     setTimeout(() => {
-      process.stderr.write('\nThe tests ended and left something open: a server or a child process runs on.\n');
+      process.stderr.write(
+        '\nThe tests ended and left something open: a server or a child process runs on.\n',
+      );
       say(passed, failed + 1, skipped);
       process.exit(1);
     }, patienceMs).unref();

@@ -10,7 +10,7 @@ const repo = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const thisFile = 'scripts/lint-source.mjs';
 const longestFile = 400;
 
-const isTest = (file) => /(^|\/)(test|e2e|testing)\/|\/src\/(testing|conformance)\.ts$/.test(file);
+const isTest = (file) => /(^|\/)(test|bench|e2e|testing)\/|\/src\/(testing|conformance)\.ts$/.test(file);
 const ownsTime = (file) => file === 'libs/service/src/clock.ts' || isTest(file) || !file.endsWith('.ts');
 
 const lineRules = [
