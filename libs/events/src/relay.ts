@@ -60,6 +60,8 @@ class OutboxRelay implements Relay {
   readonly #resources = new DisposableStack();
   readonly #loop: Promise<void>;
   #session: Session | undefined;
+  /** False until the session is known to hold what was acknowledged: nothing may overtake a restatement. */
+  #hearing = false;
   #inFlight = 0;
   #failures = 0;
   #wake: () => void = () => undefined;
@@ -118,13 +120,14 @@ class OutboxRelay implements Relay {
   #end(session: Session): void {
     if (this.#session !== session) return;
     this.#session = undefined;
+    this.#hearing = false;
     const acknowledged = this.#lanes.acknowledged();
     this.#lanes.reset();
     for (const lane of acknowledged) void this.#clear(lane);
   }
 
   #hear(committed: readonly CommittedEvent[]): void {
-    if (!this.#session) return;
+    if (!this.#hearing) return;
     for (const { collection, id, event } of committed) {
       if (this.#lanes.hear(collection, id, event) === 'unsure') this.#scanSoon();
     }
@@ -157,6 +160,8 @@ class OutboxRelay implements Relay {
     this.#scanning = true;
     try {
       await this.#restatement.check(session);
+      if (this.#session !== session) return;
+      this.#hearing = true;
       this.#lanes.scanBegins();
       let after: string | undefined;
       for (;;) {

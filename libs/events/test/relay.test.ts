@@ -181,7 +181,8 @@ describe('the relay', () => {
       'state-2/6',
     ]);
     expect(await sweepState(await bus.ready(), 60_000)).toBe(0);
-    expect(await sweepState(await bus.ready(), -1)).toBeGreaterThan(0);
+    // As if the newest event were a minute later.
+    expect(await sweepState(await bus.ready(), -60_000)).toBeGreaterThan(0);
     expect((await inState()).map(({ uid }) => uid).sort()).toEqual(['state-0', 'state-2']);
   });
 });
