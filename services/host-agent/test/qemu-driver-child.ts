@@ -7,7 +7,10 @@ interface Given {
   readonly root: string;
   readonly socketFolder: string;
   readonly installation: QemuInstallation;
-  readonly spec: Parameters<QemuDriver['start']>[0] & { readonly generation: string; readonly memoryBytes: string };
+  readonly spec: Parameters<QemuDriver['start']>[0] & {
+    readonly generation: string;
+    readonly memoryBytes: string;
+  };
 }
 
 const given = JSON.parse(process.argv[2] ?? '') as Given;

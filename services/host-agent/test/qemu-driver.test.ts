@@ -1,10 +1,11 @@
 /** The driver with real QEMU and the real guest. */
-import { connect } from 'node:net';
+
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import { beforeAll, expect, test } from '@jest/globals';
 import { newUid, systemClock } from '@nephos/service';
-import { QmpClient } from '../src/adapters/qemu/qmp.ts';
 import { kill } from '../src/adapters/qemu/processes.ts';
+import { QmpClient } from '../src/adapters/qemu/qmp.ts';
 import { observations, prepareQemuHost, type QemuHost, serialShows, TestRoot } from './qemu-guest.ts';
 
 let host: QemuHost;
@@ -77,7 +78,10 @@ test("a guest's own power-off and restart are seen; a reboot is done once", asyn
   await serialShows(driver, spec.vmUid, 'boot 3 of this disk');
   console.write('poweroff\n');
   expect(await next('powered-off', 'guest')).toMatchObject({ incarnationUid: spec.incarnationUid });
-  expect(seen.filter(({ state }) => state === 'powered-off').map(({ cause }) => cause)).toEqual(['requested', 'guest']);
+  expect(seen.filter(({ state }) => state === 'powered-off').map(({ cause }) => cause)).toEqual([
+    'requested',
+    'guest',
+  ]);
   console.destroy();
 
   // What the guest left is cleared away by the next run.
@@ -132,6 +136,23 @@ test('a machine that QEMU refuses leaves no process, and the same incarnation ma
   });
   expect(await root.processes()).toEqual([]);
   expect((await driver.start(spec)).state).toBe('running');
+});
+
+test('further disks, read-only ones among them, and an image over an image', async () => {
+  await using root = await TestRoot.create(host);
+  await using driver = await root.open();
+  const [spec, data, tools] = [await root.spec('web-7'), await root.spec('data'), await root.spec('tools')];
+  const [dataDisk, toolsDisk] = [data.disks[0], tools.disks[0]];
+  if (!dataDisk || !toolsDisk) throw new Error('a spec has a disk');
+  const disks = [...spec.disks, dataDisk, { ...toolsDisk, readOnly: true }];
+  expect((await driver.start({ ...spec, disks })).state).toBe('running');
+  await using monitor = await QmpClient.connect(driver.sockets(spec.vmUid).monitor, { clock: systemClock });
+  const nodes = await monitor.execute('query-named-block-nodes', { flat: true });
+  const formats = ['disk0', 'disk0-base1', 'disk1', 'disk1-base1', 'disk2', 'disk2-base1'];
+  for (const name of formats) {
+    const ro = name !== 'disk0' && name !== 'disk1';
+    expect(nodes).toContainEqual(expect.objectContaining({ 'node-name': name, drv: 'qcow2', ro }));
+  }
 });
 
 test('the second monitor is free for people, and QEMU refuses in its own words', async () => {

@@ -10,7 +10,13 @@ import { promisify } from 'node:util';
 import { QemuImg } from '@nephos/images';
 import { newUid, systemClock } from '@nephos/service';
 import { pino } from 'pino';
-import { type MachineObservation, type MachineSpec, probeQemu, QemuDriver, type QemuInstallation } from '../src/adapters/qemu/index.ts';
+import {
+  type MachineObservation,
+  type MachineSpec,
+  probeQemu,
+  QemuDriver,
+  type QemuInstallation,
+} from '../src/adapters/qemu/index.ts';
 import { kill, runningQemus } from '../src/adapters/qemu/processes.ts';
 
 const repo = path.resolve(import.meta.dirname, '../../..');
@@ -60,8 +66,16 @@ export class TestRoot implements AsyncDisposable {
   async spec(hostname: string): Promise<MachineSpec> {
     const volumeUid = newUid();
     const disk = path.join(path.dirname(this.root), 'disks', `${volumeUid}.qcow2`);
-    await new QemuImg({ clock: systemClock }).createOverlay({ path: disk, base: this.host.guest, baseFormat: 'qcow2' });
-    const image = { path: disk, format: 'qcow2', backing: { path: this.host.guest, format: 'qcow2' } } as const;
+    await new QemuImg({ clock: systemClock }).createOverlay({
+      path: disk,
+      base: this.host.guest,
+      baseFormat: 'qcow2',
+    });
+    const image = {
+      path: disk,
+      format: 'qcow2',
+      backing: { path: this.host.guest, format: 'qcow2' },
+    } as const;
     return {
       vmUid: newUid(),
       incarnationUid: newUid(),
@@ -91,7 +105,12 @@ export class TestRoot implements AsyncDisposable {
 }
 
 /** Waits until the guest's serial output holds `text` after the offset; returns all of it from there. */
-export async function serialShows(driver: QemuDriver, vmUid: string, text: string, offset = 0): Promise<string> {
+export async function serialShows(
+  driver: QemuDriver,
+  vmUid: string,
+  text: string,
+  offset = 0,
+): Promise<string> {
   const end = performance.now() + 90_000;
   for (;;) {
     const said = (await driver.readSerial(vmUid, offset, 2 ** 20)).data.toString();

@@ -25,7 +25,9 @@ async function driverElsewhere(root: TestRoot, spec: MachineSpec): Promise<Child
     spec: { ...spec, generation: String(spec.generation), memoryBytes: String(spec.memoryBytes) },
   };
   const file = path.join(import.meta.dirname, 'qemu-driver-child.ts');
-  const child = spawn(process.execPath, [file, JSON.stringify(given)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [file, JSON.stringify(given)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   await Promise.race([
     once(child.stdout, 'data'),
     once(child, 'exit').then(() => Promise.reject(new Error('the driver ended'))),
@@ -90,7 +92,9 @@ test('a QEMU that died while the agent was away is lost, and its end is remember
   for (const each of await root.processes()) await kill(each);
   for (const _time of ['first', 'second']) {
     await using driver = await root.open();
-    expect(await driver.list()).toMatchObject([{ vmUid: spec.vmUid, state: 'gone', cause: 'lost', managed: true }]);
+    expect(await driver.list()).toMatchObject([
+      { vmUid: spec.vmUid, state: 'gone', cause: 'lost', managed: true },
+    ]);
     expect((await driver.start(spec)).state).toBe('gone');
   }
   expect(await root.processes()).toEqual([]);
