@@ -1,10 +1,11 @@
 /**
  * A real nats-server with JetStream on loopback, for tests of this and other packages.
  * Invariants: the port stays the same over `kill` and `restart`, and so does the data; `stop` removes a
- * temporary store folder that was made here. If this process exits first, the server is killed with it; if it
- * is killed, the server outlives it and its temporary folder stays.
+ * temporary store folder that was made here. If this process ends first, whichever way, the server ends with it
+ * (where setpriv is at hand, as on any Linux with util-linux); a temporary folder then stays.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -89,12 +90,20 @@ class Server implements NatsServer {
 /** Debian keeps the server in /usr/sbin, which is not on every PATH. */
 const searchPath = `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin`;
 
+const setpriv = '/usr/bin/setpriv';
+
+/** The command line, under setpriv where there is one, so that the kernel ends the server with its parent. */
+function commandOf(storeDir: string, port: number): [string, string[]] {
+  const server = ['--addr', '127.0.0.1', '--port', String(port), '--jetstream', '--store_dir', storeDir];
+  if (!existsSync(setpriv)) return ['nats-server', server];
+  return [setpriv, ['--pdeathsig', 'KILL', '--', 'nats-server', ...server]];
+}
+
 async function launch(storeDir: string, port: number): Promise<Launched> {
-  const child = spawn(
-    'nats-server',
-    ['--addr', '127.0.0.1', '--port', String(port), '--jetstream', '--store_dir', storeDir],
-    { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, PATH: searchPath } },
-  );
+  const child = spawn(...commandOf(storeDir, port), {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, PATH: searchPath },
+  });
   const exited = new Promise<void>((resolve) => {
     child.once('exit', () => resolve());
     child.once('error', () => resolve());
