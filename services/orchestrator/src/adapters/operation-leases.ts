@@ -59,6 +59,12 @@ export class OperationLeases {
     return stored.value;
   }
 
+  /** Throws `Precondition` OPERATION_IN_PROGRESS while any job holds the VM. */
+  async checkFree(vmUid: string): Promise<void> {
+    const holder = (await this.get(vmUid))?.holder;
+    if (holder) throw inProgress(vmUid, holder.jobUid);
+  }
+
   /** Gives it back. Not held by this job is success. */
   async release(vmUid: string, jobUid: string): Promise<void> {
     await this.#change(vmUid, (lease) => {

@@ -8,6 +8,7 @@ import { type JobClient, operationOf } from '@nephos/jobs';
 import type { Operation } from '@nephos/proto/google/longrunning/operations';
 import { type Call, checkEtag, newUid, parseResourceName } from '@nephos/service';
 import type { Json } from '@nephos/store';
+import type { OperationLeases } from '../adapters/operation-leases.ts';
 import type { VmOperations } from '../adapters/vm-operations.ts';
 import { nameKeyOf, nameTaken } from '../domain/vm/name.ts';
 import { checkAllowed } from '../domain/vm/phase.ts';
@@ -19,6 +20,7 @@ import type { VmEntities } from '../records/vm.ts';
 
 export interface OperateVmParts {
   readonly vms: VmEntities;
+  readonly leases: OperationLeases;
   readonly projector: Projector;
   readonly operations: VmOperations;
   readonly jobs: JobClient;
@@ -54,6 +56,7 @@ export function operateVm<Request extends Ask>(
       const vmUid = parseResourceName('vms', request.name);
       const { value: vm, eventSeq } = await parts.projector.get(vmUid);
       checkEtag(request.etag ?? '', vmUid, eventSeq);
+      await parts.leases.checkFree(vmUid);
       checkAllowed(verb.kind, vm);
       if (verb.kind === 'vm.undelete') await checkNameIsFree(parts.vms, nameKeyOf(vm.header), vm.header);
       return { entityUid: vmUid, jobUid: newUid(), body: { ...verb.inputOf?.(request) } };

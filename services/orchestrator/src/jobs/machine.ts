@@ -119,7 +119,7 @@ async function stopOlderRun(operation: Operation, run: Run, signal: AbortSignal)
   const { client, host } = await operation.deps.links.hypervisor(run.hostUid);
   const { observation: seen } = await client.getMachine({ host, vmUid }, { signal, deadlineMs: callMs });
   if (!seen?.managed || seen.state === Seen.GONE || seen.incarnationUid === run.uid) return;
-  const fence = operation.fence(vmUid, sequences.replace);
+  const fence = operation.fence(vmUid, sequences.start);
   const { incarnationUid } = seen;
   await client.stopMachine({ fence, host, vmUid, incarnationUid }, { signal, deadlineMs: callMs });
 }
@@ -130,7 +130,7 @@ async function undoStart(operation: Operation, run: Run, discard: boolean): Prom
   if ((await deps.incarnations.get(run.uid)) === undefined) return;
   try {
     await requestStop(operation, { run, graceMs: 0, sequence: sequences.undoStart });
-    if (discard) await removeMachine(operation, run.hostUid, sequences.undoRemove);
+    if (discard) await removeMachine(operation, run.hostUid, sequences.undoStart);
   } catch (error) {
     if (!isUnreachable(error)) throw error;
     job.annotate('the host cannot be asked to stop the machine: it is stopped when the host is back');

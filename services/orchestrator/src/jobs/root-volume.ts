@@ -92,6 +92,7 @@ export async function createDisk(operation: Operation): Promise<void> {
     'disk',
     async ({ signal }) => {
       const vm = await operation.vm();
+      if ((await deps.volumes.get(vm.rootVolumeUid))?.value.state === 'ready') return;
       await setState(operation, vm.rootVolumeUid, 'creating');
       const { client, host } = await deps.links.storage(placed(vm));
       await client.createVolume(
@@ -128,7 +129,7 @@ async function undoDisk(operation: Operation, vm: Vm): Promise<void> {
   }
 }
 
-/** Removes the disk from its host, saying so before and after. */
+/** Removes the disk from its host, saying so before and after. Removed already is success. */
 export async function removeDisk(
   operation: Operation,
   hostUid: string,
@@ -136,6 +137,7 @@ export async function removeDisk(
   options: { readonly sequence?: number; readonly signal?: AbortSignal } = {},
 ): Promise<void> {
   const { deps } = operation;
+  if ((await deps.volumes.get(volumeUid))?.value.state === 'expunged') return;
   await setState(operation, volumeUid, 'expunging');
   const { client, host } = await deps.links.storage(hostUid);
   const fence = operation.fence(volumeUid, options.sequence ?? sequences.remove);

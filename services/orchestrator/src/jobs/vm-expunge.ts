@@ -81,7 +81,8 @@ async function bury(operation: Operation, away: boolean): Promise<void> {
 async function buryVolume(operation: Operation, { rootVolumeUid }: Vm): Promise<void> {
   const volume = await operation.deps.volumes.get(rootVolumeUid);
   if (!volume) return;
-  if (volume.value.state !== 'allocated') {
+  const { state } = volume.value;
+  if (state !== 'allocated' && state !== 'expunged') {
     await setState(operation, rootVolumeUid, 'expunging');
     await setState(operation, rootVolumeUid, 'expunged');
   }
