@@ -36,5 +36,5 @@ export function callTarget(target: string, labels: Labels = {}): string {
   if (target.includes(':')) return target;
   const pairs = Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1));
   const query = new URLSearchParams(Object.fromEntries(pairs.map(([key, value]) => [`label.${key}`, value])));
-  return pairs.length === 0 ? `nephos:///${target}` : `nephos:///${target}?${query}`;
+  return pairs.length === 0 ? `nephos:///${target}` : `nephos:///${target}?${query.toString()}`;
 }

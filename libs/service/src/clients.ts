@@ -4,8 +4,9 @@
  */
 import { credentials, Client as GrpcClient } from '@grpc/grpc-js';
 import { callTarget, type Labels } from './address.ts';
-import { type Channel, type ClientEnvironment, makeClient } from './client.ts';
+import { makeClient } from './client.ts';
 import type { Client, ServiceContract } from './contract.ts';
+import type { Channel, ClientEnvironment } from './outgoing.ts';
 
 export interface TargetOptions {
   /** Only instances that carry all of these. */

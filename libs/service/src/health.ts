@@ -12,7 +12,7 @@ import {
   type ServerWritableStream,
   status,
 } from '@grpc/grpc-js';
-import { toBuffer } from './streams.ts';
+import { bytesAsTheyAre, toBuffer } from './streams.ts';
 
 export const healthStates = { UNKNOWN: 0, SERVING: 1, NOT_SERVING: 2, SERVICE_UNKNOWN: 3 } as const;
 export type HealthState = (typeof healthStates)[keyof typeof healthStates];
@@ -43,7 +43,6 @@ function encodeHealthList(states: readonly (readonly [string, HealthState])[]): 
   return toBuffer(writer.finish());
 }
 
-const bytesAsTheyAre = (bytes: Buffer): Buffer => bytes;
 type Watcher = ServerWritableStream<Buffer, Buffer>;
 
 export class HealthService {

@@ -10,7 +10,7 @@ import { descriptorsPath } from '@nephos/proto/descriptors';
 import { type DescriptorProto, FileDescriptorProto } from '@nephos/proto/google/protobuf/descriptor';
 import { NotFound } from './errors.ts';
 import { asNephosError, codeOf } from './status.ts';
-import { toBuffer, untilDrained } from './streams.ts';
+import { bytesAsTheyAre, toBuffer, untilDrained } from './streams.ts';
 
 interface File {
   readonly bytes: Uint8Array;
@@ -195,8 +195,6 @@ async function converse(
   }
   stream.end();
 }
-
-const bytesAsTheyAre = (bytes: Buffer): Buffer => bytes;
 
 /** Serves reflection; `services` is asked each time, since contracts are added one by one. */
 export function registerReflection(server: Server, services: () => readonly string[]): void {

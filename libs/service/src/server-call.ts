@@ -26,6 +26,8 @@ export type Surface =
 
 export class ServerCall implements CallOrigin {
   readonly method: string;
+  /** One side or both is a stream: a drain breaks such calls off and lets others finish. */
+  readonly streaming: boolean;
   readonly log: Logger;
   readonly #surface: Surface;
   readonly #clock: Clock;
@@ -36,9 +38,11 @@ export class ServerCall implements CallOrigin {
   #aborted: NephosError | undefined;
   #detached = false;
   #finished = false;
+  #cut: ((reason: NephosError) => void) | undefined;
 
-  constructor(surface: Surface, method: string, log: Logger, clock: Clock) {
+  constructor(surface: Surface, method: string, streaming: boolean, log: Logger, clock: Clock) {
     this.method = method;
+    this.streaming = streaming;
     this.log = log;
     this.#surface = surface;
     this.#clock = clock;
@@ -105,6 +109,23 @@ export class ServerCall implements CallOrigin {
     if (this.#detached || this.#finished || this.#aborted !== undefined) return;
     this.#aborted = reason;
     this.#controller?.abort(reason);
+  }
+
+  /** How to answer before the handler does. */
+  onCut(answer: (reason: NephosError) => void): void {
+    this.#cut = answer;
+  }
+
+  /** Ends the call with an error although its handler still works, detached or not. */
+  cut(reason: NephosError): void {
+    if (this.#finished) return;
+    this.#aborted ??= reason;
+    this.#controller?.abort(reason);
+    this.#cut?.(reason);
+  }
+
+  get finished(): boolean {
+    return this.#finished;
   }
 
   /** From here on nothing aborts: grpc-js reports the normal end as a cancellation too. */

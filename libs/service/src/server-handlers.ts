@@ -23,8 +23,9 @@ import type { MessageType } from './contract.ts';
 import { type Internal, Invalid, type NephosError } from './errors.ts';
 import { readTrace } from './metadata.ts';
 import { ServerCall, type Surface } from './server-call.ts';
+import { onAbort } from './signals.ts';
 import { asNephosError, codeOf, toStatus } from './status.ts';
-import { toBuffer, untilDrained } from './streams.ts';
+import { Interrupt, toBuffer, untilDrained } from './streams.ts';
 import type { Observation, RpcTelemetry } from './telemetry.ts';
 
 /** What every handler of a server shares. */
@@ -33,7 +34,7 @@ export interface HandlerEnvironment {
   readonly clock: Clock;
   readonly telemetry: RpcTelemetry;
   readonly around: readonly Around[];
-  /** Calls that a drain breaks off: streams only, unary calls are let finish. */
+  /** Calls being served. */
   readonly open: Set<ServerCall>;
 }
 
@@ -47,7 +48,7 @@ export interface BoundMethod {
 }
 
 /** How long a handler that was told to end may take before its stream is ended for it, milliseconds. */
-const lastWordsMs = 500;
+export const lastWordsMs = 500;
 
 interface Begun {
   readonly call: ServerCall;
@@ -55,8 +56,9 @@ interface Begun {
   readonly observation: Observation | undefined;
 }
 
-function begin(surface: Surface, method: BoundMethod, env: HandlerEnvironment): Begun {
-  const call = new ServerCall(surface, method.path, env.log, env.clock);
+function begin(surface: Surface, method: BoundMethod, env: HandlerEnvironment, streaming: boolean): Begun {
+  const call = new ServerCall(surface, method.path, streaming, env.log, env.clock);
+  env.open.add(call);
   const parent = readTrace(surface.metadata);
   const observation = env.telemetry.observe('server', method.path, parent);
   return { call, trace: observation?.trace ?? parent, observation };
@@ -124,7 +126,7 @@ function invoke(
 
 export function unaryHandler(method: BoundMethod, env: HandlerEnvironment): handleUnaryCall<Buffer, Buffer> {
   return (surface, callback) => {
-    const begun = begin(surface, method, env);
+    const begun = begin(surface, method, env, false);
     runCall(begun.call, begun.trace, () => {
       answer(begun, method, env, callback, () => decode(method.requestType, surface.request));
     });
@@ -139,18 +141,21 @@ function answer(
   callback: sendUnaryData<Buffer>,
   input: () => unknown,
 ): void {
-  const fail = (error: unknown): void =>
-    callback(settle(begun, env, error ?? new Error('thrown: nothing')) ?? null);
+  const { call } = begun;
+  const fail = (error: unknown): void => {
+    if (!call.finished) callback(settle(begun, env, error ?? new Error('thrown: nothing')) ?? null);
+  };
+  call.onCut(fail);
   try {
-    invoke(method, env, input(), begun.call).then((value) => {
-      let bytes: Buffer;
+    invoke(method, env, input(), call).then((value) => {
+      if (call.finished) return;
       try {
-        bytes = encode(method.responseType, value);
+        const bytes = encode(method.responseType, value);
+        settle(begun, env);
+        callback(null, bytes);
       } catch (error) {
-        return fail(error);
+        fail(error);
       }
-      settle(begun, env);
-      callback(null, bytes);
     }, fail);
   } catch (error) {
     fail(error);
@@ -162,10 +167,19 @@ async function* incoming(
   type: MessageType<unknown>,
   call: ServerCall,
 ): AsyncGenerator<unknown> {
+  // A handler that stops reading must not tear the answer down with it.
+  const source = surface.iterator({ destroyOnReturn: false });
+  const interrupt = new Interrupt();
+  using _watch = onAbort([call.signal], () => interrupt.raise(call.signal.reason));
   try {
-    // A handler that stops reading must not tear the answer down with it.
-    for await (const bytes of surface.iterator({ destroyOnReturn: false }))
-      yield decode(type, bytes as Buffer);
+    for (;;) {
+      const { done, value } = await interrupt.wait(source.next());
+      if (done === true) break;
+      yield decode(type, value as Buffer);
+    }
+    // A reset of the caller's also ends the stream, and only then says so: a cut stream is no whole one.
+    await new Promise((resolve) => setImmediate(resolve));
+    if (call.aborted !== undefined) throw call.aborted;
   } catch (error) {
     throw call.aborted ?? error;
   }
@@ -176,8 +190,7 @@ export function clientStreamHandler(
   env: HandlerEnvironment,
 ): handleClientStreamingCall<Buffer, Buffer> {
   return (surface, callback) => {
-    const begun = begin(surface, method, env);
-    env.open.add(begun.call);
+    const begun = begin(surface, method, env, true);
     surface.on('error', ignore);
     runCall(begun.call, begun.trace, () => {
       answer(begun, method, env, callback, () => incoming(surface, method.requestType, begun.call));
@@ -206,9 +219,8 @@ function pump(
   env: HandlerEnvironment,
   input: (call: ServerCall) => unknown,
 ): void {
-  const begun = begin(surface, method, env);
+  const begun = begin(surface, method, env, true);
   const { call, trace } = begun;
-  env.open.add(call);
   void runCall(call, trace, async () => {
     try {
       // The interceptors run around the whole stream.
@@ -233,42 +245,24 @@ async function writeAll(
   call: ServerCall,
 ): Promise<void> {
   const answers = (method.handler(input, call) as AsyncIterable<unknown>)[Symbol.asyncIterator]();
-  const broken = brokenOff(call, env.clock);
+  const interrupt = new Interrupt();
+  using timers = new DisposableStack();
+  timers.use(
+    onAbort([call.signal], () => {
+      timers.use(env.clock.timer(lastWordsMs, () => interrupt.raise(call.signal.reason)));
+    }),
+  );
   try {
     for (;;) {
-      const { done, value } = await Promise.race([answers.next(), broken.promise]);
+      const { done, value } = await interrupt.wait(answers.next());
       if (done === true) return;
-      if (!surface.write(encode(method.responseType, value))) {
-        await Promise.race([untilDrained(surface), broken.promise]);
-      }
+      if (!surface.write(encode(method.responseType, value))) await interrupt.wait(untilDrained(surface));
     }
   } catch (error) {
     // Not awaited: a generator that waits for something returns once it has it.
     answers.return?.().catch(ignore);
     throw error;
-  } finally {
-    broken[Symbol.dispose]();
   }
-}
-
-/** Rejects once the call was broken off and its handler had its last words. */
-function brokenOff(call: ServerCall, clock: Clock): { readonly promise: Promise<never> } & Disposable {
-  const { promise, reject } = Promise.withResolvers<never>();
-  promise.catch(ignore);
-  const { signal } = call;
-  let timer: Disposable | undefined;
-  const onAbort = (): void => {
-    timer = clock.timer(lastWordsMs, () => reject(signal.reason as Error));
-  };
-  if (signal.aborted) onAbort();
-  else signal.addEventListener('abort', onAbort, { once: true });
-  return {
-    promise,
-    [Symbol.dispose]() {
-      timer?.[Symbol.dispose]();
-      signal.removeEventListener('abort', onAbort);
-    },
-  };
 }
 
 function ignore(): void {}

@@ -29,10 +29,12 @@ import {
   bidiHandler,
   clientStreamHandler,
   type HandlerEnvironment,
+  lastWordsMs,
   serverStreamHandler,
   unaryHandler,
 } from './server-handlers.ts';
 import { fromStatus, toStatus } from './status.ts';
+import { bytesAsTheyAre } from './streams.ts';
 import type { RpcTelemetry } from './telemetry.ts';
 
 /** The largest message a server takes: larger ones are refused with MESSAGE_TOO_LARGE. */
@@ -46,7 +48,8 @@ const serverOptions = {
   // Longer than the longest default deadline: during a drain shorter ones kill calls under way.
   'grpc.keepalive_time_ms': 60_000,
   'grpc.keepalive_timeout_ms': 20_000,
-  'grpc.enable_channelz': 0,
+  // grpc-js cuts at a forced shutdown only the connections that channelz knows of.
+  'grpc.enable_channelz': 1,
 };
 
 export interface ServerEnvironment {
@@ -64,8 +67,6 @@ export interface RpcServer {
   /** Full names of the contracts served. */
   readonly services: readonly string[];
 }
-
-const bytesAsTheyAre = (bytes: Buffer): Buffer => bytes;
 
 export class GrpcServer implements RpcServer {
   readonly health: HealthService;
@@ -128,24 +129,30 @@ export class GrpcServer implements RpcServer {
 
   /**
    * The end of a drain, after health and directory have said so: open streams are broken off, unary calls may
-   * finish within `graceMs`, then what is left is cut. The same again does nothing.
+   * finish within `graceMs`, then what is left is told SERVER_DRAINING and cut. The same again does nothing.
    */
   async close(graceMs: number): Promise<void> {
     if (this.#draining) return;
     this.#draining = true;
     this.health.close();
     const ended = new Promise<void>((resolve) => this.#grpc.tryShutdown(() => resolve()));
-    for (const call of this.#env.open) {
-      call.abort(new Unavailable('SERVER_DRAINING', 'the server is draining: another instance answers'));
-    }
-    using timer = new DisposableStack();
-    const late = new Promise<'late'>((resolve) =>
-      timer.use(this.#env.clock.timer(graceMs, () => resolve('late'))),
+    const { open, log } = this.#env;
+    const draining = new Unavailable('SERVER_DRAINING', 'the server is draining: another instance answers');
+    for (const call of open) if (call.streaming) call.abort(draining);
+    if (await this.#within(graceMs, ended)) return;
+    log.warn(
+      { graceMs, calls: [...open].map(({ method }) => method) },
+      'calls outlasted the drain and are cut',
     );
-    if ((await Promise.race([ended, late])) === 'late') {
-      this.#env.log.warn({ graceMs }, 'calls outlasted the grace of the drain and were cut');
-      this.#grpc.forceShutdown();
-    }
+    for (const call of open) call.cut(draining);
+    if (await this.#within(lastWordsMs, ended)) return;
+    this.#grpc.forceShutdown();
+  }
+
+  async #within(ms: number, ended: Promise<void>): Promise<boolean> {
+    using timer = new DisposableStack();
+    const late = new Promise<false>((resolve) => timer.use(this.#env.clock.timer(ms, () => resolve(false))));
+    return Promise.race([ended.then(() => true), late]);
   }
 
   #register(method: MethodContract, bound: BoundMethod): boolean {

@@ -2,7 +2,7 @@
  * What a service is, and what it is handed when it starts. `service.ts` of each service is one `defineService`
  * that reads as a list of its parts; start.ts runs it.
  */
-import type { Meter, Tracer } from '@opentelemetry/api';
+import type { Meter, MeterProvider, Tracer, TracerProvider } from '@opentelemetry/api';
 import type { Logger } from 'pino';
 import type { Address } from './address.ts';
 import type { Clients } from './clients.ts';
@@ -10,6 +10,7 @@ import type { Clock } from './clock.ts';
 import type { ConfigOf } from './common-config.ts';
 import type { ConfigSchema, Environment } from './config.ts';
 import type { Lifecycle } from './lifecycle.ts';
+import type { LineSink } from './log.ts';
 import type { RpcServer } from './server.ts';
 
 export interface ServiceDefinition<S extends ConfigSchema> {
@@ -51,6 +52,11 @@ export interface StartOptions {
   readonly env?: Environment;
   readonly clock?: Clock;
   readonly log?: Logger;
+  /** Where the service's own log writes, in place of NEPHOS_LOG_TO. */
+  readonly logTo?: LineSink;
+  /** An SDK of the caller's, in place of those that the configuration would load. */
+  readonly tracerProvider?: TracerProvider;
+  readonly meterProvider?: MeterProvider;
 }
 
 export interface StopOptions {

@@ -40,37 +40,33 @@ function secretsOf(config: object): string[] {
 /** Starts a service in this process. Rejects with Invalid for a wrong configuration, or with what `start` threw. */
 export async function startService<S extends ConfigSchema>(
   definition: ServiceDefinition<S>,
-  { env = {}, clock = systemClock, log: givenLog }: StartOptions = {},
+  options: StartOptions = {},
 ): Promise<RunningService<ConfigOf<S>>> {
+  const { env = {}, clock = systemClock } = options;
   const { name, version } = definition;
   const config = parseServiceConfig(name, definition.config, env);
   const common: CommonConfig = config;
   const instanceId = newUid();
-  const level = common.logLevel;
-  const log =
-    givenLog ??
-    createLog({ service: name, version, instanceId, level, to: common.logTo, secrets: secretsOf(config) });
+  const log = options.log ?? openLog(name, version, instanceId, config, options);
   enableFailpoints(common.failpoints, name);
 
+  // Disposed in reverse, also when the start fails: calls end before loops, loops before what they stand on.
   await using opened = new AsyncDisposableStack();
+  const { otlpEndpoint, metricsBind } = common;
+  const { tracerProvider, meterProvider } = options;
   const telemetry = await startTelemetry(
-    {
-      service: name,
-      version,
-      instanceId,
-      clock,
-      otlpEndpoint: common.otlpEndpoint,
-      metricsBind: common.metricsBind,
-    },
+    { service: name, version, instanceId, clock, otlpEndpoint, metricsBind, tracerProvider, meterProvider },
     opened,
   );
   const parts = new Parts(log, clock);
   const server = new GrpcServer({ log, clock, telemetry });
-  opened.defer(() => server.close(0));
-  opened.defer(() => parts.loops.stop(common.drainGrace));
-  const clients = opened.use(new ChannelClients({ clock, telemetry, principal: `services/${name}` }, instanceId));
+  const clients = opened.use(
+    new ChannelClients({ clock, telemetry, principal: `services/${name}` }, instanceId),
+  );
   const resources = opened.use(new AsyncDisposableStack());
-  const closing = Promise.withResolvers<unknown>();
+  opened.defer(() => parts.loops.stop(common.drainGrace));
+  opened.defer(() => server.close(0));
+  const failed = Promise.withResolvers<unknown>();
   const context: ServiceContext<ConfigOf<S>> = {
     ...{ name, version, instanceId, config, clock, log, resources, server, clients, telemetry },
     lifecycle: parts.lifecycle,
@@ -78,14 +74,25 @@ export async function startService<S extends ConfigSchema>(
     health: (check, run) => parts.checks.add(check, run),
     fail: (error) => {
       log.fatal({ err: error }, 'the service cannot go on');
-      closing.resolve(error);
+      failed.resolve(error);
     },
   };
   await definition.start(context);
   const address = await server.listen(hostAndPort(common.bind));
   const life = new Life(common, parts, server, opened.move());
   await life.serve(address);
-  return life.running(context, address, closing.promise);
+  return life.running(context, address, failed.promise);
+}
+
+function openLog(
+  service: string,
+  version: string,
+  instanceId: string,
+  config: CommonConfig,
+  { logTo }: StartOptions,
+): Logger {
+  const to = logTo ?? config.logTo;
+  return createLog({ service, version, instanceId, level: config.logLevel, to, secrets: secretsOf(config) });
 }
 
 /** The inner parts that the context shows only in part. */
@@ -133,11 +140,12 @@ class Life {
       this.#stopping ??= this.#stop(options.graceMs ?? this.#config.drainGrace).finally(stopped.resolve);
       return this.#stopping;
     };
-    const afterFailure = failed.then(async (failure) => {
-      await stop().catch((error: unknown) => context.log.error({ err: error }, 'stopping went wrong'));
-      return { failure };
+    let outcome: { readonly failure?: unknown } = {};
+    void failed.then((failure) => {
+      outcome = { failure };
+      return stop().catch((error: unknown) => context.log.error({ err: error }, 'stopping went wrong'));
     });
-    const closed = Promise.race([afterFailure, stopped.promise.then(() => ({}))]);
+    const closed = stopped.promise.then(() => outcome);
     return { context, address, stop, closed, [Symbol.asyncDispose]: () => stop() };
   }
 

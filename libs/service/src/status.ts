@@ -166,7 +166,10 @@ function readDetails(packed: readonly Any[]): { reason?: Reason; details: Mutabl
         break;
       }
       case BadRequest.$type:
-        details.fields = BadRequest.decode(value).fieldViolations;
+        details.fields = BadRequest.decode(value).fieldViolations.map(({ field, description }) => ({
+          field,
+          description,
+        }));
         break;
       case PreconditionFailure.$type:
         details.preconditions = PreconditionFailure.decode(value).violations;
