@@ -10,7 +10,7 @@ import { formatAddress, runAs, type ServiceContext, Unavailable } from '@nephos/
 import { ListCache } from './list-cache.ts';
 import { Predecessors } from './predecessors.ts';
 import { Registration } from './registration.ts';
-import { directoryService, type ListSource, patienceMs, serveResolver } from './resolver.ts';
+import { directoryService, type ListSource, patienceMs, registerScheme, serveResolver } from './resolver.ts';
 import { Seeds } from './seeds.ts';
 import { matching } from './selection.ts';
 import { ServiceList } from './service-list.ts';
@@ -30,6 +30,7 @@ export async function joinDirectory(
   ctx: ServiceContext,
   options: JoinOptions = {},
 ): Promise<DirectoryHandle> {
+  registerScheme();
   const seeds = ctx.resources.use(new Seeds(ctx.config.directory, ctx.clock));
   const folder = path.join(ctx.config.data, 'directory');
   const endpoint =

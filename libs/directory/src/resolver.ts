@@ -30,10 +30,14 @@ export interface ListSource {
 const sources = new Map<string, ListSource>();
 let registered = false;
 
-/** Lets channels of this instance resolve services by its lists until disposed. */
-export function serveResolver(instanceId: string, source: ListSource): Disposable {
+/** Makes grpc-js know `nephos:` targets, once a process. Channels made earlier would take them for DNS names. */
+export function registerScheme(): void {
   if (!registered) experimental.registerResolver('nephos', NephosResolver);
   registered = true;
+}
+
+/** Lets channels of this instance resolve services by its lists until disposed. */
+export function serveResolver(instanceId: string, source: ListSource): Disposable {
   sources.set(instanceId, source);
   return { [Symbol.dispose]: () => sources.delete(instanceId) };
 }

@@ -131,14 +131,12 @@ export function publicState(record: PublicState): PublicState {
 /** Two changes as one: from the state before the first to the state after the second. */
 function joined(first: PendingChange | undefined, second: PendingChange): PendingChange {
   if (first === undefined) return second;
-  const { before, ...rest } = second;
-  const oldest = first.before;
-  return {
-    ...rest,
-    firstSeq: Math.min(first.firstSeq, second.firstSeq),
-    verb: oldest === undefined ? first.verb : 'updated',
-    ...(oldest && { before: oldest }),
-  };
+  const { seq, at } = second;
+  const firstSeq = Math.min(first.firstSeq, second.firstSeq);
+  const { before } = first;
+  return before === undefined
+    ? { firstSeq, seq, at, verb: first.verb }
+    : { firstSeq, seq, at, verb: 'updated', before };
 }
 
 export function sameFacts(one: InstanceFacts, other: InstanceFacts): boolean {
