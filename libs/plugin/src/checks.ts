@@ -31,6 +31,12 @@ export function checkUids(uids: Readonly<Record<string, string>>): void {
   );
 }
 
+/** An idempotency key: opaque, the same in each retry. */
+export function checkKey(field: string, key: string): void {
+  if (key.length >= 1 && key.length <= 128) return;
+  refuseFields([{ field, description: 'must be 1 to 128 characters' }]);
+}
+
 export function checkGrace(graceMs: number): void {
   if (graceMs >= 0 && graceMs <= bounds.graceMs) return;
   refuseFields([{ field: 'grace', description: 'must be 0 to 15 minutes' }]);

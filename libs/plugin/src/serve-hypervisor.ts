@@ -8,7 +8,7 @@ import type {
   ReadConsoleResponse,
 } from '@nephos/proto/nephos/plugin/v1/hypervisor';
 import type { Clock, DeepPartial, Implementation } from '@nephos/service';
-import { checkGrace, checkHost, checkMachine, checkUids } from './checks.ts';
+import { checkGrace, checkHost, checkKey, checkMachine, checkUids } from './checks.ts';
 import type { HypervisorDriver } from './drivers.ts';
 import type { Guard } from './fence-guard.ts';
 import { ObservationLog } from './observation-log.ts';
@@ -55,7 +55,8 @@ export function serveHypervisor(parts: HypervisorParts): Implementation<typeof H
     },
     rebootMachine: async ({ fence, host, vmUid, incarnationUid, rebootUid }, call) => {
       known(host);
-      checkUids({ vm_uid: vmUid, incarnation_uid: incarnationUid, reboot_uid: rebootUid });
+      checkUids({ vm_uid: vmUid, incarnation_uid: incarnationUid });
+      checkKey('reboot_uid', rebootUid);
       await guard.admit(fence, vmUid);
       call.detach();
       return { observation: await driver.reboot(host, vmUid, incarnationUid, rebootUid) };

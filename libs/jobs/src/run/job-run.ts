@@ -143,6 +143,7 @@ class JobRun<I extends object, R, D> {
   }
 
   #retry(error: unknown): RunOutcome {
+    this.#scope.log.warn({ err: error, step: this.#steps.latest }, 'a run failed and will be tried again');
     const { backoffMs } = this.#definition.retry;
     const backoff = { firstMs: backoffMs, maxMs: Math.max(backoffMs, longestBackoffMs) };
     return { kind: 'retry', error: statusOf(error), backoffMs: pauseAfter(this.#assignment.attempt, backoff) };
@@ -156,6 +157,7 @@ class JobRun<I extends object, R, D> {
     }
     const reason: unknown = stop.signal.aborted ? stop.signal.reason : error;
     const cancelled = stop.signal.aborted && reason instanceof Cancelled;
+    this.#scope.log.warn({ err: reason, step: this.#steps.latest, cancelled }, 'a run failed');
     if (!stop.signal.aborted) stop.abort(new Cancelled('JOB_CANCELLED', 'the job is being unwound'));
     await this.#quiet();
     const status = statusOf(reason);

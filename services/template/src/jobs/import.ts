@@ -67,7 +67,7 @@ export const importTemplate = defineJob<ImportInput, object, ImportDeps>({
 async function read(job: JobContext<ImportInput>, { content, sources }: ImportDeps, signal: AbortSignal) {
   await using handle = await sources.open(job.input.source);
   const { size } = await handle.stat();
-  return content.copy(handle, job.input.templateUid, {
+  return await content.copy(handle, job.input.templateUid, {
     signal,
     progress: (bytes) => job.progress(Math.floor((75 * bytes) / Math.max(size, 1)), 'reading the image'),
   });
