@@ -1,13 +1,14 @@
 #!/usr/bin/env node
 // Builds the tiny bootable guest and prints the path of its qcow2 as the last line. Owner: deploy/guest.
 // The name holds a digest of everything that went in: what is there is whole and is not built again.
-// A build that dies leaves a folder `fresh-*` in the cache, which nothing looks at and the next build removes.
+// A build that dies leaves a folder `fresh-PID-*` in the cache, which nothing looks at and the next build removes.
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { packageFiles, unpack } from './debian.mjs';
 import { makeDisk } from './disk.mjs';
+import { freshFolder } from './fresh.mjs';
 import { packInitramfs } from './initramfs.mjs';
 import { installed, unpacked } from './packages.mjs';
 
@@ -29,10 +30,7 @@ export function buildGuest({ out, say }) {
     say('there already: nothing to build');
     return guest;
   }
-  for (const left of fs.readdirSync(out).filter((name) => name.startsWith('fresh-'))) {
-    fs.rmSync(path.join(out, left), { recursive: true });
-  }
-  const work = fs.mkdtempSync(path.join(out, 'fresh-'));
+  const work = freshFolder(out);
   say('unpack: into the cache, nothing is installed');
   const root = path.join(work, 'packages');
   for (const deb of debs) unpack(deb, root);

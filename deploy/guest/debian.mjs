@@ -1,9 +1,10 @@
 // Fetches Debian packages into the cache and unpacks them there, installing nothing. Owner: deploy/guest.
 // A package is one immutable file of the cache, and what the cache holds is not asked for again (remove it for
-// newer versions); a half-made download is left in a folder `fresh-*`, which the next one removes.
+// newer versions); a half-made download is left in a folder `fresh-PID-*`, which the next one removes.
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
+import { freshFolder } from './fresh.mjs';
 
 function run(command, args, options = {}) {
   return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], ...options });
@@ -35,10 +36,7 @@ function cachedFile(name, cache) {
 }
 
 function download(names, cache) {
-  for (const left of fs.readdirSync(cache).filter((name) => name.startsWith('fresh-'))) {
-    fs.rmSync(path.join(cache, left), { recursive: true });
-  }
-  const fresh = fs.mkdtempSync(path.join(cache, 'fresh-'));
+  const fresh = freshFolder(cache);
   const download = () => {
     const real = names.filter((name) => !cachedFile(name, cache)).map(realPackage);
     // As root apt would hand the download to a user who may not write here.

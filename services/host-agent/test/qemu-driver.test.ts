@@ -2,13 +2,17 @@
 
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { beforeAll, expect, test } from '@jest/globals';
+import { beforeAll, expect, jest, test } from '@jest/globals';
 import { newUid, systemClock } from '@nephos/service';
 import { kill } from '../src/adapters/qemu/processes.ts';
 import { QmpClient } from '../src/adapters/qemu/qmp.ts';
 import { observations, prepareQemuHost, type QemuHost, serialShows, TestRoot } from './qemu-guest.ts';
 
 let host: QemuHost;
+
+// Bounds against a hang alone: an emulated guest beside other work may be slow.
+jest.setTimeout(600_000);
+const graceMs = 300_000;
 
 beforeAll(async () => {
   host = await prepareQemuHost();
@@ -30,7 +34,7 @@ test('a guest boots, says its name, and stops when asked; its disk comes back', 
   expect(again.state).toBe('running');
   expect(await root.processes()).toHaveLength(1);
 
-  const stopped = await driver.stop(spec.vmUid, { incarnationUid: spec.incarnationUid, graceMs: 60_000 });
+  const stopped = await driver.stop(spec.vmUid, { incarnationUid: spec.incarnationUid, graceMs });
   expect(stopped).toMatchObject({ state: 'gone', cause: 'requested', incarnationUid: spec.incarnationUid });
   await next('powered-off', 'requested');
   await next('gone', 'requested');
@@ -64,7 +68,7 @@ test("a guest's own power-off and restart are seen; a reboot is done once", asyn
   await serialShows(driver, spec.vmUid, 'boot 1 of this disk');
 
   const rebootUid = newUid();
-  const options = { incarnationUid: spec.incarnationUid, rebootUid, graceMs: 60_000 };
+  const options = { incarnationUid: spec.incarnationUid, rebootUid, graceMs };
   expect((await driver.reboot(spec.vmUid, options)).state).toBe('running');
   expect((await driver.reboot(spec.vmUid, options)).state).toBe('running');
   const said = await serialShows(driver, spec.vmUid, 'boot 2 of this disk');
@@ -103,7 +107,7 @@ test('a QEMU that is killed is gone, and the kill is told', async () => {
   for (const each of await root.processes()) await kill(each);
   expect(await next('gone')).toMatchObject({ cause: 'crashed', message: expect.stringContaining('SIGKILL') });
   expect(await driver.status(spec.vmUid)).toMatchObject({ state: 'gone', cause: 'crashed' });
-  expect(await driver.stop(spec.vmUid, { graceMs: 1000 })).toMatchObject({ state: 'gone', cause: 'crashed' });
+  expect(await driver.stop(spec.vmUid, { graceMs })).toMatchObject({ state: 'gone', cause: 'crashed' });
 });
 
 test('a QEMU that does not answer is unknown, not gone, and is told of when it answers again', async () => {

@@ -111,7 +111,7 @@ export async function serialShows(
   text: string,
   offset = 0,
 ): Promise<string> {
-  const end = performance.now() + 90_000;
+  const end = performance.now() + 300_000;
   for (;;) {
     const said = (await driver.readSerial(vmUid, offset, 2 ** 20)).data.toString();
     if (said.includes(text)) return said;

@@ -4,13 +4,17 @@ import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import path from 'node:path';
-import { beforeAll, expect, test } from '@jest/globals';
+import { beforeAll, expect, jest, test } from '@jest/globals';
 import { newUid } from '@nephos/service';
 import type { MachineSpec } from '../src/adapters/qemu/index.ts';
 import { kill } from '../src/adapters/qemu/processes.ts';
 import { observations, prepareQemuHost, type QemuHost, serialShows, TestRoot } from './qemu-guest.ts';
 
 let host: QemuHost;
+
+// Bounds against a hang alone: an emulated guest beside other work may be slow.
+jest.setTimeout(600_000);
+const graceMs = 300_000;
 
 beforeAll(async () => {
   host = await prepareQemuHost();
@@ -53,7 +57,7 @@ test('the agent is killed while a machine runs: it runs on, is found again and o
   await serialShows(driver, spec.vmUid, 'web-1 is up');
   expect((await driver.start(spec)).state).toBe('running');
   expect(await root.processes()).toHaveLength(1);
-  const stopped = await driver.stop(spec.vmUid, { graceMs: 60_000 });
+  const stopped = await driver.stop(spec.vmUid, { graceMs });
   expect(stopped).toMatchObject({ state: 'gone', cause: 'requested' });
   expect(await serialShows(driver, spec.vmUid, 'power button')).toContain('going down');
   await driver.remove(spec.vmUid);
