@@ -50,6 +50,7 @@ export class Stack implements AsyncDisposable {
   readonly data: string;
   readonly address: string;
   readonly #open = new Set<RunningService>();
+  #control: RunningService | undefined;
 
   constructor(data: string, port: number) {
     this.data = data;
@@ -65,7 +66,14 @@ export class Stack implements AsyncDisposable {
   }
 
   async control(env: Env = {}): Promise<RunningService> {
-    return this.#keep(await startService(jobControlService, { env: { ...this.env, ...env } }));
+    this.#control = this.#keep(await startService(jobControlService, { env: { ...this.env, ...env } }));
+    return this.#control;
+  }
+
+  /** Stops job control and starts it anew, on the same data and address. */
+  async restart(env: Env = {}): Promise<RunningService> {
+    if (this.#control !== undefined) await this.stop(this.#control);
+    return await this.control(env);
   }
 
   /** A service that submits jobs, and runs them where `options` says which. */

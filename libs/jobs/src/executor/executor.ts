@@ -226,12 +226,17 @@ class JobExecutor<D> implements Executor, LinkOwner {
     }
   }
 
+  /** The service's own patience with its background work bounds it. */
+  get #stopGraceMs(): number {
+    return Math.min(this.#options.stopGraceMs ?? 5000, this.#ctx.config.drainGrace / 2);
+  }
+
   async #stop(): Promise<void> {
     this.drain();
     if (this.#held.size > 0) {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#onEmpty = resolve;
-      using _limit = this.#ctx.clock.timer(this.#options.stopGraceMs ?? 5000, resolve);
+      using _limit = this.#ctx.clock.timer(this.#stopGraceMs, resolve);
       await promise;
     }
     for (const job of [...this.#held.values()]) job.drop('the executor stops');

@@ -88,7 +88,7 @@ export class SchedulerCore {
     this.#partitions.set(partition, { epoch, places, takenAt: this.clock.monotonic() });
     for (const queue of this.#queues.values()) queue.open(partition, places);
     for (const session of this.sessions.all) session.order({ $case: 'announcementWanted', value: {} });
-    this.clock.timer(this.options.graceMs + 1, () => this.#graceOver());
+    this.clock.timer(this.options.graceMs, () => this.#graceOver());
     for (const queue of this.#queues.values()) queue.refill();
   }
 
@@ -235,12 +235,15 @@ export class SchedulerCore {
 
   #inGrace(job: LiveJob): boolean {
     const partition = this.#partitions.get(job.record.partition);
-    if (partition === undefined || job.dispatched || job.record.mayHaveRun !== true) return false;
+    if (partition === undefined || job.dispatched || !job.adopted) return false;
     return this.clock.monotonic() - partition.takenAt < this.options.graceMs;
   }
 
   #graceOver(): void {
-    for (const queue of this.#queues.values()) queue.release();
+    let waiting = 0;
+    for (const queue of this.#queues.values()) waiting += queue.release();
+    // A timer may be early by a moment.
+    if (waiting > 0) this.clock.timer(10, () => this.#graceOver());
   }
 }
 

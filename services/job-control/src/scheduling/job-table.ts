@@ -74,7 +74,9 @@ export class JobTable {
     if (stored.value.epoch === epoch || isOver(stored.value)) return this.#keep(stored);
     const value = { ...adopted(stored.value, epoch), ...change };
     try {
-      return this.#keep(await this.#writer.update(stored.id, stored.revision, value, undefined));
+      const job = this.#keep(await this.#writer.update(stored.id, stored.revision, value, undefined));
+      job.adopted = stored.value.lane?.startsWith('ready/') === true;
+      return job;
     } catch (error) {
       if (error instanceof Conflict) return undefined;
       throw error;

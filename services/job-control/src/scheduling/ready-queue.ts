@@ -146,14 +146,15 @@ export class ReadyQueue {
     this.#parked.delete(job);
   }
 
-  /** The grace is over for those adopted. */
-  release(): void {
+  /** The grace is over for those adopted; gives how many still wait. */
+  release(): number {
     for (const job of this.#parked) {
       if (this.#options.waits(job)) continue;
       this.#parked.delete(job);
       if (job.queued) this.#jobs.push(job);
     }
     this.#options.onReady();
+    return this.#parked.size;
   }
 
   /** Reads on where the window has room. */
