@@ -68,6 +68,8 @@ export interface VmPart {
   readonly definitions: (typeof vmJobs)[keyof typeof vmJobs][];
   readonly deps: VmJobDeps;
   readonly reconciler: Reconciler;
+  readonly sweeper: LeaseSweeper;
+  readonly leftovers: Leftovers;
 }
 
 type Context = Pick<ServiceContext, 'clients' | 'clock' | 'log' | 'server' | 'resources' | 'background'>;
@@ -95,5 +97,7 @@ export function addVms(ctx: Context, around: VmSurroundings): VmPart {
     definitions: Object.values(vmJobs),
     deps: { vms, volumes, incarnations, leases, projector, placement, capacity, links, clock, retentionMs },
     reconciler,
+    sweeper,
+    leftovers,
   };
 }

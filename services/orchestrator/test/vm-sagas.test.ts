@@ -62,12 +62,6 @@ const verbs = {
   'vm.undelete': { run: (vm: Vm) => world.vms.undeleteVm({ name: nameOf(vm) }), leaves: State.STOPPED },
 } as const;
 
-/** The steps of a job that ran, by its type. */
-function stepsOf(type: string): string[] {
-  const record = [...world.jobs.records.values()].findLast(({ definition }) => definition.type === type);
-  return [...(record?.steps.keys() ?? [])];
-}
-
 async function wholeLife(): Promise<void> {
   const vm = await create();
   expect((await get(vm)).status?.state).toBe(State.RUNNING);
@@ -100,7 +94,7 @@ describe('an executor that dies', () => {
 describe('a step that fails for good', () => {
   test('at each step of create: the VM is failed, and nothing else is left', async () => {
     await create();
-    const steps = stepsOf('vm.create').filter((step) => step !== 'finish');
+    const steps = world.jobs.stepsOf('vm.create').filter((step) => step !== 'finish');
     expect(steps).toEqual(['acquire', 'intent', 'place', 'volume', 'template', 'disk', 'run', 'start', 'whole']);
     for (const step of steps) {
       world.jobs.fail = (job, name) =>
@@ -114,7 +108,7 @@ describe('a step that fails for good', () => {
 
   test('at each step of create, with the executor dying at each undo: the same', async () => {
     await create();
-    for (const step of stepsOf('vm.create').filter((name) => name !== 'finish')) {
+    for (const step of world.jobs.stepsOf('vm.create').filter((name) => name !== 'finish')) {
       const died = new Set<string>();
       world.jobs.crash = (job, name, point) => {
         const key = `${name}/${point}`;
@@ -138,7 +132,7 @@ describe('a step that fails for good', () => {
       const model = await create();
       await prepare(model, kind);
       await over(await run(model));
-      for (const step of stepsOf(kind).filter((name) => name !== 'finish')) {
+      for (const step of world.jobs.stepsOf(kind).filter((name) => name !== 'finish')) {
         world.jobs.fail = (job, name) =>
           job === kind && name === step ? new Precondition('HYPERVISOR_FAILED', `at ${step}`) : undefined;
         await over(await run(failing));

@@ -12,7 +12,6 @@ import type { VmOperations } from '../adapters/vm-operations.ts';
 import { moveTo } from '../domain/vm/phase.ts';
 import type { Failure } from '../domain/vm/vm.ts';
 import { orMissing } from '../or-missing.ts';
-import type { AgentLinks } from '../ports.ts';
 import type { OperationLease } from '../records/operation.ts';
 import type { VmEntities } from '../records/vm.ts';
 import type { Projector } from './projector.ts';
@@ -23,7 +22,6 @@ export interface LeaseSweeperParts {
   readonly projector: Projector;
   readonly operations: VmOperations;
   readonly jobs: Pick<JobClient, 'get'>;
-  readonly links: Pick<AgentLinks, 'linkOf'>;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -38,10 +36,6 @@ export class LeaseSweeper {
 
   constructor(parts: LeaseSweeperParts) {
     this.#parts = parts;
-  }
-
-  isUp(hostUid: string): boolean {
-    return this.#parts.links.linkOf(hostUid) === 'up';
   }
 
   async sweep(signal?: AbortSignal): Promise<void> {

@@ -4,18 +4,19 @@
  * operations under the VM's lease, with job uids derived from VM and generation, so that replicas and restarts start
  * each once. All it remembers is when it first saw a need, on its own monotonic clock; a crash loses only pauses.
  */
-import type { Clock, Logger } from '@nephos/service';
-import { Precondition } from '@nephos/service';
+import { type Clock, type Logger, Precondition } from '@nephos/service';
 import type { Stored } from '@nephos/store';
 import type { OperationLeases } from '../adapters/operation-leases.ts';
 import type { Place, VmOperations } from '../adapters/vm-operations.ts';
 import { type Drift, driftOf, pauseBefore } from '../domain/vm/drift.ts';
 import { systemJobUid } from '../domain/vm/job-uid.ts';
+import { projectVm, sameStatus } from '../domain/vm/project.ts';
 import type { OperationKind, Vm } from '../domain/vm/vm.ts';
+import type { AgentLinks } from '../ports.ts';
 import type { OperationInput } from '../records/operation.ts';
 import type { VmEntities } from '../records/vm.ts';
 import type { Incarnations } from './incarnations.ts';
-import { LeaseSweeper } from './lease-sweeper.ts';
+import type { LeaseSweeper } from './lease-sweeper.ts';
 import type { Leftovers } from './leftovers.ts';
 import type { Projector } from './projector.ts';
 
@@ -27,6 +28,7 @@ export interface ReconcilerParts {
   readonly operations: VmOperations;
   readonly sweeper: LeaseSweeper;
   readonly leftovers: Leftovers;
+  readonly links: Pick<AgentLinks, 'linkOf'>;
   readonly clock: Clock;
   readonly log: Logger;
   /** Between two passes over all VMs, milliseconds. */
@@ -39,6 +41,7 @@ const pageSize = 500;
 /** A run this long is no repetition of the one before. */
 const lastedMs = 10 * 60_000;
 const sweepMs = 5_000;
+const passesBetweenSweeps = 10;
 
 interface Need {
   /** When it was first seen, or last acted on; monotonic milliseconds. */
@@ -65,9 +68,9 @@ export class Reconciler {
 
   /** The loop for `ctx.background`. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, intervalMs } = this.#parts;
+    const { clock, intervalMs, leftovers } = this.#parts;
     const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
-    let [lastPass, lastSweep] = [-Infinity, -Infinity];
+    let [lastPass, lastSweep, passes] = [-Infinity, -Infinity, 0];
     while (!signal.aborted) {
       this.#wake = Promise.withResolvers<void>();
       await this.#considerNudged(signal);
@@ -76,7 +79,9 @@ export class Reconciler {
         lastSweep = clock.monotonic();
       }
       if (clock.monotonic() - lastPass >= intervalMs) {
-        await this.pass(signal);
+        await this.#guard('pass', () => this.pass(signal));
+        if (passes % passesBetweenSweeps === 0) await this.#guard('leftovers', () => leftovers.sweep(signal));
+        passes += 1;
         lastPass = clock.monotonic();
       }
       using _tick = clock.timer(Math.min(sweepMs, intervalMs), this.#wake.resolve);
@@ -84,20 +89,39 @@ export class Reconciler {
     }
   }
 
-  /** One look at everything. */
+  /** One look at every VM. */
   async pass(signal?: AbortSignal): Promise<void> {
-    const { vms, leftovers } = this.#parts;
+    const { vms } = this.#parts;
     let cursor: string | undefined;
     do {
       const page = await vms.find({ limit: pageSize, ...(cursor && { cursor }) });
-      for (const { id } of page.items) {
+      for (const id of await this.#wanting(page.items)) {
         if (signal?.aborted) return;
         await this.#guard(id, () => this.consider(id));
       }
       cursor = page.nextCursor;
     } while (cursor !== undefined);
     await this.#guard('owed', () => this.#payOwed());
-    await this.#guard('leftovers', () => leftovers.sweep(signal));
+  }
+
+  /** Those of a page that something may have to be done about. Read in three queries, however many they are. */
+  async #wanting(page: readonly Stored<Vm>[]): Promise<string[]> {
+    const { clock, incarnations, leases, links } = this.#parts;
+    const runUids = page.flatMap(({ value }) => value.incarnation?.uid ?? []);
+    const held = byId(await leases.getMany(page.map(({ id }) => id)));
+    const runs = byId(await incarnations.getMany(runUids));
+    const now = clock.now().toISOString();
+    const wanting = page.filter(({ id, value }) => {
+      const incarnation = runs.get(value.incarnation?.uid ?? '');
+      const link = value.hostUid === undefined ? undefined : links.linkOf(value.hostUid);
+      const seen = { incarnation, holder: held.get(id)?.holder, link };
+      if (!sameStatus(projectVm(value, seen), value.status)) return true;
+      if (seen.holder) return false;
+      const atRest = driftOf(value, { ...seen, now }) === undefined;
+      if (atRest) this.#needs.delete(id);
+      return !atRest || (incarnation?.streak ?? 0) > 0;
+    });
+    return wanting.map(({ id }) => id);
   }
 
   /** Looks at one VM: projects it and, if nobody works on it, starts what it needs. */
@@ -162,10 +186,10 @@ export class Reconciler {
 
   /** Hosts that are back are rid of what is left there of expunged VMs. */
   async #payOwed(): Promise<void> {
-    const { leases, sweeper } = this.#parts;
+    const { leases, links } = this.#parts;
     for await (const { id: vmUid, value } of leases.owed()) {
       const { expunged } = value;
-      if (value.holder || !expunged?.owedBy || !sweeper.isUp(expunged.owedBy)) continue;
+      if (value.holder || !expunged?.owedBy || links.linkOf(expunged.owedBy) !== 'up') continue;
       await this.#guard(vmUid, () => this.#begin('vm.clean', { vmUid }, expunged));
     }
   }
@@ -190,4 +214,8 @@ export class Reconciler {
       this.#parts.log.warn({ err: error, what }, 'reconciling is tried again at the next pass');
     }
   }
+}
+
+function byId<T>(documents: readonly Stored<T>[]): ReadonlyMap<string, T> {
+  return new Map(documents.map(({ id, value }) => [id, value]));
 }

@@ -1,79 +1,68 @@
 /**
- * Job control in memory for the tests of this service's jobs: runs each job as libs/jobs does (recorded steps are
- * replayed, what may pass is tried again, unwinding goes in reverse), and can crash the executor before or after any
- * step or undo, whereupon the job goes on as if in another process.
+ * Job control in memory for the tests of this service: what is submitted runs at once on the real engine of libs/jobs
+ * (its MemoryJob), which a test may crash or fail at any step or undo, whereupon the job goes on as in another process.
  */
-import type { JobClient, JobContext, JobDefinition, StepOptions } from '@nephos/jobs';
+import type { JobClient, JobDefinition } from '@nephos/jobs';
+import { type Ended, type Fault, MemoryJob } from '@nephos/jobs/testing';
 import { Job, JobState } from '@nephos/proto/nephos/jobs/v1/jobs';
-import { Cancelled, createLog, NephosError, NotFound, toStatusMessage } from '@nephos/service';
-
-type Definition = JobDefinition<object, unknown, unknown>;
-interface Recorded {
-  readonly result?: string | undefined;
-  readonly error?: unknown;
-}
-interface Asked {
-  readonly name: string;
-  readonly input: unknown;
-  readonly undo: ((input: never, result: never) => Promise<void>) | undefined;
-}
-interface JobRecord {
-  readonly definition: Definition;
-  readonly options: { readonly uid: string; readonly input: object; readonly target: string; readonly principal?: string };
-  readonly steps: Map<string, Recorded>;
-  readonly undone: Set<string>;
-  readonly done: Promise<JobState>;
-  state: JobState;
-  attempt: number;
-  epoch: bigint;
-  error?: unknown;
-  result?: unknown;
-}
+import { Cancelled, NotFound, toStatusMessage, Unavailable } from '@nephos/service';
 
 export type CrashPoint = 'before' | 'after' | 'undo-before' | 'undo-after';
 
-const passing = new Set(['unavailable', 'conflict', 'internal', 'deadline']);
-const log = createLog({ service: 'test', version: '0', instanceId: '0', level: 'silent', to: 'stderr' });
-const crashed = Symbol('crashed');
+interface JobRecord {
+  readonly type: string;
+  readonly target: string;
+  readonly job: MemoryJob<object, unknown, unknown>;
+  readonly done: Promise<Ended>;
+  /** Ends a job that waits in the queue. */
+  end(ended: Ended): void;
+  ended?: Ended;
+}
+
+const states = {
+  succeeded: JobState.SUCCEEDED,
+  failed: JobState.FAILED,
+  cancelled: JobState.CANCELLED,
+  blocked: JobState.BLOCKED,
+} as const;
 
 export class TestJobs implements JobClient {
   readonly records = new Map<string, JobRecord>();
   readonly #deps: () => unknown;
   /** True: the executor dies here. */
   crash: (job: string, step: string, point: CrashPoint) => boolean = () => false;
-  /** Thrown once a step has been reached, instead of running it. */
+  /** Thrown instead of running the step. */
   fail: (job: string, step: string) => Error | undefined = () => undefined;
   /** While false, submissions fail as if job control were away. */
   available = true;
+  /** While true, jobs wait and none begins. */
+  queueing = false;
 
   constructor(deps: () => unknown) {
     this.#deps = deps;
   }
 
-  submit: JobClient['submit'] = async (definition, options) => {
-    if (!this.available) throw new NephosErrorAway('SERVICE_UNAVAILABLE', 'job control is away');
-    const there = this.records.get(options.uid);
-    if (there) return this.#message(there);
-    const done = Promise.withResolvers<JobState>();
-    const record: JobRecord = {
-      definition: definition as unknown as Definition,
-      options: { ...options, input: JSON.parse(JSON.stringify(options.input)) as object },
-      steps: new Map(),
-      undone: new Set(),
-      done: done.promise,
-      state: JobState.RUNNING,
-      attempt: 1,
-      epoch: 1n,
-    };
-    this.records.set(options.uid, record);
-    void this.#run(record).then(done.resolve, done.reject);
-    return this.#message(record);
+  submit: JobClient['submit'] = async (definition, { uid, input, target }) => {
+    if (!this.available) throw new Unavailable('SERVICE_UNAVAILABLE', 'job control is away');
+    const there = this.records.get(uid);
+    if (there) return this.#message(uid, there);
+    const { type } = definition;
+    const job = new MemoryJob(definition as JobDefinition<object, unknown, unknown>, input, { deps: this.#deps() }, uid);
+    const done = Promise.withResolvers<Ended>();
+    const record: JobRecord = { type, target, job, done: done.promise, end: done.resolve };
+    this.records.set(uid, record);
+    if (!this.queueing) void job.run(this.#faults(type)).then(done.resolve, done.reject);
+    void done.promise.then((ended) => (record.ended = ended));
+    return this.#message(uid, record);
   };
 
-  get: JobClient['get'] = async (uid) => this.#message(this.#record(uid));
+  get: JobClient['get'] = async (uid) => this.#message(uid, this.#record(uid));
   list: JobClient['list'] = async () => ({ jobs: [], nextPageToken: '' });
+  /** Only of what never began: the engine's own tests show the rest. */
   cancel: JobClient['cancel'] = async (uid) => {
-    this.#record(uid).error ??= new Cancelled('JOB_CANCELLED', 'the job was cancelled');
+    const record = this.#record(uid);
+    record.end({ state: 'cancelled', error: new Cancelled('JOB_CANCELLED', 'the job was cancelled') });
+    await record.done;
     return this.get(uid);
   };
   resume: JobClient['resume'] = (uid) => this.get(uid);
@@ -94,137 +83,38 @@ export class TestJobs implements JobClient {
     }
   }
 
+  /** The steps that the last job of a type recorded. */
+  stepsOf(type: string): string[] {
+    const record = [...this.records.values()].findLast((other) => other.type === type);
+    return [...(record?.job.steps.keys() ?? [])];
+  }
+
+  #faults(type: string): Fault {
+    return async (place, work, crash) => {
+      const [step = '', undo] = place.split('/');
+      if (this.crash(type, step, undo ? 'undo-before' : 'before')) return await crash();
+      const failure = undo ? undefined : this.fail(type, step);
+      if (failure) throw failure;
+      const value = await work();
+      if (this.crash(type, step, undo ? 'undo-after' : 'after')) return await crash();
+      return value;
+    };
+  }
+
   #record(uid: string): JobRecord {
     const record = this.records.get(uid);
-    if (!record) throw new NotFound('RESOURCE_NOT_FOUND', `jobs/${uid}`);
+    if (!record) throw new NotFound('RESOURCE_NOT_FOUND', `there is no jobs/${uid}`);
     return record;
   }
 
-  #message({ definition, options, state, error, result }: JobRecord): Job {
-    const over = state === JobState.FAILED || state === JobState.CANCELLED;
+  #message(uid: string, { type, target, ended }: JobRecord): Job {
     return Job.fromPartial({
-      header: { uid: options.uid, name: `jobs/${options.uid}` },
-      type: definition.type,
-      state,
-      target: options.target,
-      ...(over && { error: toStatusMessage(error) }),
-      ...(state === JobState.SUCCEEDED && { result }),
+      header: { uid, name: `jobs/${uid}` },
+      type,
+      target,
+      state: ended ? states[ended.state] : JobState.RUNNING,
+      ...(ended && 'error' in ended && { error: toStatusMessage(ended.error) }),
+      ...(ended && 'result' in ended && { result: ended.result }),
     });
   }
-
-  async #run(record: JobRecord): Promise<JobState> {
-    for (;;) {
-      const asked: Asked[] = [];
-      const outcome = await this.#attempt(record, asked);
-      if (outcome === crashed) {
-        record.epoch += 1n;
-        continue;
-      }
-      if (outcome !== 'unwind') return (record.state = JobState.SUCCEEDED);
-      record.state = JobState.UNWINDING;
-      if (await this.#undo(record, asked)) continue;
-      return (record.state = record.error instanceof Cancelled ? JobState.CANCELLED : JobState.FAILED);
-    }
-  }
-
-  async #attempt(record: JobRecord, asked: Asked[]): Promise<'unwind' | 'done' | typeof crashed> {
-    const abandoned = Promise.withResolvers<typeof crashed>();
-    const context = this.#context(record, asked, () => abandoned.resolve(crashed));
-    const run = record.definition.run(context, this.#deps()).then(
-      (result) => {
-        record.result = result;
-        return record.error === undefined ? ('done' as const) : ('unwind' as const);
-      },
-      (error: unknown) => {
-        record.error ??= error;
-        return 'unwind' as const;
-      },
-    );
-    return await Promise.race([run, abandoned.promise]);
-  }
-
-  #context(record: JobRecord, asked: Asked[], abandon: () => void): JobContext<object> {
-    const { options, definition } = record;
-    return {
-      uid: options.uid,
-      input: options.input,
-      signal: new AbortController().signal,
-      log,
-      attempt: record.attempt,
-      root: options.uid,
-      owner: '',
-      zone: '',
-      principal: options.principal ?? '',
-      requestId: '',
-      fence: { epoch: record.epoch, token: '1' },
-      step: (name, run, stepOptions) => this.#step(record, asked, abandon, name, run, stepOptions),
-      progress: () => undefined,
-      child: async () => await Promise.reject(new Error(`${definition.type} has no children`)),
-      all: async () => await Promise.reject(new Error(`${definition.type} has no children`)),
-      annotate: () => undefined,
-    };
-  }
-
-  async #step<T, In>(
-    record: JobRecord,
-    asked: Asked[],
-    abandon: () => void,
-    name: string,
-    run: (scope: { signal: AbortSignal; id: string }) => Promise<T>,
-    { input, undo }: StepOptions<T, In> = {},
-  ): Promise<T> {
-    asked.push({ name, input, undo });
-    const { type, retry } = record.definition;
-    const recorded = record.steps.get(name);
-    if (recorded) {
-      if (recorded.error !== undefined) throw recorded.error;
-      return valueOf<T>(recorded.result);
-    }
-    if (record.error !== undefined) throw record.error;
-    const die = (): Promise<never> => {
-      abandon();
-      return new Promise(() => {});
-    };
-    try {
-      if (this.crash(type, name, 'before')) return await die();
-      const failure = this.fail(type, name);
-      if (failure) throw failure;
-      const value = await run({ signal: new AbortController().signal, id: `${record.options.uid}/${name}` });
-      if (this.crash(type, name, 'after')) return await die();
-      record.attempt = 1;
-      const result = JSON.stringify(value);
-      record.steps.set(name, { result });
-      return valueOf<T>(result);
-    } catch (error) {
-      const mayPass = !(error instanceof NephosError) || passing.has(error.kind);
-      if (mayPass && record.attempt < retry.attempts) {
-        record.attempt += 1;
-        return await die();
-      }
-      record.steps.set(name, { error });
-      throw error;
-    }
-  }
-
-  /** True when the executor died on the way. */
-  async #undo(record: JobRecord, asked: readonly Asked[]): Promise<boolean> {
-    const { type } = record.definition;
-    for (const { name, input, undo } of asked.toReversed()) {
-      if (!undo || record.undone.has(name)) continue;
-      if (this.crash(type, name, 'undo-before')) return true;
-      const recorded = record.steps.get(name);
-      await undo(input as never, (recorded?.error ? undefined : valueOf(recorded?.result)) as never);
-      if (this.crash(type, name, 'undo-after')) return true;
-      record.undone.add(name);
-    }
-    return false;
-  }
-}
-
-function valueOf<T>(text: string | undefined): T {
-  return (text === undefined ? undefined : JSON.parse(text)) as T;
-}
-
-class NephosErrorAway extends NephosError {
-  override readonly kind = 'unavailable';
 }

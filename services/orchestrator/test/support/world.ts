@@ -131,6 +131,16 @@ export async function openWorld(ground: Ground, { clock = systemClock }: { clock
     get reconciler() {
       return part.reconciler;
     },
+    get sweeper() {
+      return part.sweeper;
+    },
+    get deps() {
+      return part.deps;
+    },
+    get leftovers() {
+      return part.leftovers;
+    },
+    placement,
     vms: clients.of(VmServiceDefinition, address),
     volumes: clients.of(VolumeServiceDefinition, address),
     async claims() {
