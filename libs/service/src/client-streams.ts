@@ -4,8 +4,8 @@
  */
 import type { ClientReadableStream, ClientWritableStream, ServiceError } from '@grpc/grpc-js';
 import type { CallOptions } from './call.ts';
+import type { Channel } from './channel.ts';
 import {
-  type Channel,
   type ClientEnvironment,
   encode,
   endObservation,
@@ -71,6 +71,7 @@ export function clientStream(method: Method, channel: Channel, env: ClientEnviro
         else resolve(answer);
       },
     );
+    channel.began(surface);
     using _watch = onAbort(call.signals, () => surface.cancel());
     const sending = startSending(requests, surface, method);
     try {
@@ -82,6 +83,7 @@ export function clientStream(method: Method, channel: Channel, env: ClientEnviro
       endObservation(call, failure);
       throw failure;
     } finally {
+      channel.ended(surface);
       sending.over();
     }
   };
@@ -96,6 +98,7 @@ async function* answers(
   call: Outgoing,
   sending?: Sending,
 ): AsyncGenerator<unknown> {
+  call.channel.began(surface);
   using _watch = onAbort(call.signals, () => surface.cancel());
   // The status comes as an error event, also after the reader has left.
   surface.on('error', () => {});
@@ -112,6 +115,7 @@ async function* answers(
     throw failure;
   } finally {
     if (!ended) surface.cancel();
+    call.channel.ended(surface);
     sending?.over();
     endObservation(call, failure);
   }

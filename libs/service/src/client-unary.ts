@@ -4,11 +4,11 @@
  */
 import type { ServiceError } from '@grpc/grpc-js';
 import type { CallOptions } from './call.ts';
+import type { Channel } from './channel.ts';
 import { systemClock } from './clock.ts';
 import { Internal, NephosError } from './errors.ts';
 import {
   abortReason,
-  type Channel,
   type ClientEnvironment,
   encode,
   endObservation,
@@ -27,11 +27,12 @@ const attempts = 5;
 const backoff: Backoff = { firstMs: 50, maxMs: 2000 };
 
 /** One attempt of a unary call. */
-function attempt(method: Method, bytes: Buffer, { grpc }: Channel, call: Outgoing): Promise<unknown> {
+function attempt(method: Method, bytes: Buffer, call: Outgoing): Promise<unknown> {
   return new Promise((resolve, reject) => {
+    const { channel, signals } = call;
     let watch: Disposable | undefined;
     const surface = withoutStack(() =>
-      grpc.makeUnaryRequest(
+      channel.grpc.makeUnaryRequest(
         method.path,
         bytesAsTheyAre,
         bytesAsTheyAre,
@@ -39,22 +40,29 @@ function attempt(method: Method, bytes: Buffer, { grpc }: Channel, call: Outgoin
         call.metadata,
         call.deadline === Infinity ? {} : { deadline: call.deadline },
         (error: ServiceError | null, answer?: Buffer) => {
+          channel.ended(surface);
           watch?.[Symbol.dispose]();
-          if (error !== null || answer === undefined) return reject(failureOf(error, call));
-          try {
-            resolve(method.responseType.decode(answer));
-          } catch (cause) {
-            reject(
-              new Internal('INTERNAL', `the answer does not decode as ${method.responseType.$type}`, {
-                cause,
-              }),
-            );
-          }
+          if (error !== null || answer === undefined) reject(failureOf(error, call));
+          else decodeAnswer(method, answer, resolve, reject);
         },
       ),
     );
-    if (call.signals.length > 0) watch = onAbort(call.signals, () => surface.cancel());
+    channel.began(surface);
+    if (signals.length > 0) watch = onAbort(signals, () => surface.cancel());
   });
+}
+
+function decodeAnswer(
+  { responseType }: Method,
+  answer: Buffer,
+  resolve: (value: unknown) => void,
+  reject: (error: unknown) => void,
+): void {
+  try {
+    resolve(responseType.decode(answer));
+  } catch (cause) {
+    reject(new Internal('INTERNAL', `the answer does not decode as ${responseType.$type}`, { cause }));
+  }
 }
 
 /** grpc-js captures a stack for each call in case it fails. Ours is made of the status; a tenth of a call is saved. */
@@ -68,34 +76,34 @@ function withoutStack<T>(begin: () => T): T {
   }
 }
 
-async function again(
-  method: Method,
-  bytes: Buffer,
-  channel: Channel,
-  call: Outgoing,
-  env: ClientEnvironment,
-  first: unknown,
-) {
-  let error = first;
-  for (
-    let made = 1;
-    made < attempts && error instanceof NephosError && error.kind === 'unavailable';
-    made += 1
-  ) {
-    const pauseMs = Math.max(pauseAfter(made, backoff), error.details.retryAfterMs ?? 0);
-    if (systemClock.now().getTime() + pauseMs >= call.deadline || abortReason(call.signals) !== undefined)
-      break;
-    const waiting = call.signals.length === 0 ? undefined : AbortSignal.any([...call.signals]);
-    await env.clock.sleep(pauseMs, waiting).catch(() => {});
-    const aborted = abortReason(call.signals);
-    if (aborted !== undefined) throw aborted;
+/** Whether another attempt makes sense after `error`; then the pause before it, milliseconds. */
+function pauseBefore(
+  error: unknown,
+  made: number,
+  { deadline, signals, channel }: Outgoing,
+): number | undefined {
+  if (!(error instanceof NephosError) || error.kind !== 'unavailable' || made >= attempts) return undefined;
+  if (abortReason(signals) !== undefined || channel.closed !== undefined) return undefined;
+  const pauseMs = Math.max(pauseAfter(made, backoff), error.details.retryAfterMs ?? 0);
+  return systemClock.now().getTime() + pauseMs < deadline ? pauseMs : undefined;
+}
+
+/** The attempts after the first, which failed with `error`. */
+async function again(method: Method, bytes: Buffer, call: Outgoing, env: ClientEnvironment, error: unknown) {
+  let last = error;
+  for (let made = 1; ; made += 1) {
+    const pauseMs = pauseBefore(last, made, call);
+    if (pauseMs === undefined) throw last;
+    const signal = call.signals.length === 0 ? undefined : AbortSignal.any([...call.signals]);
+    await env.clock.sleep(pauseMs, signal).catch(() => {});
+    const ended = abortReason(call.signals) ?? call.channel.closed;
+    if (ended !== undefined) throw ended;
     try {
-      return await attempt(method, bytes, channel, { ...call, metadata: call.metadata.clone() });
+      return await attempt(method, bytes, { ...call, metadata: call.metadata.clone() });
     } catch (next) {
-      error = next;
+      last = next;
     }
   }
-  throw error;
 }
 
 /** The client's function of a unary method. */
@@ -109,9 +117,9 @@ export function unary(method: Method, channel: Channel, env: ClientEnvironment) 
     } catch (error) {
       return Promise.reject(error as Error);
     }
-    const answer = attempt(method, bytes, channel, call).catch((error: unknown) =>
+    const answer = attempt(method, bytes, call).catch((error: unknown) =>
       error instanceof NephosError && error.kind === 'unavailable'
-        ? again(method, bytes, channel, call, env, error)
+        ? again(method, bytes, call, env, error)
         : Promise.reject(error as Error),
     );
     if (call.observation === undefined) return answer;

@@ -1,8 +1,10 @@
 /** Typed clients: one function a method, of the kind that its contract says. */
+
+import type { Channel } from './channel.ts';
 import { bidi, clientStream, serverStream } from './client-streams.ts';
 import { unary } from './client-unary.ts';
 import type { Client, MethodContract, ServiceContract } from './contract.ts';
-import type { Channel, ClientEnvironment, Method } from './outgoing.ts';
+import type { ClientEnvironment, Method } from './outgoing.ts';
 
 function functionFor(
   contract: MethodContract,

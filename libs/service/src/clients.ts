@@ -4,9 +4,10 @@
  */
 import { credentials, Client as GrpcClient } from '@grpc/grpc-js';
 import { callTarget, type Labels } from './address.ts';
+import { Channel } from './channel.ts';
 import { makeClient } from './client.ts';
 import type { Client, ServiceContract } from './contract.ts';
-import type { Channel, ClientEnvironment } from './outgoing.ts';
+import type { ClientEnvironment } from './outgoing.ts';
 
 export interface TargetOptions {
   /** Only instances that carry all of these. */
@@ -29,7 +30,7 @@ const channelOptions = {
   'grpc.keepalive_timeout_ms': 20_000,
   'grpc.initial_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': 3000,
-  // client.ts tries again itself, under one request id.
+  // client-unary.ts tries again itself, under one request id.
   'grpc.enable_retries': 0,
   'grpc.enable_channelz': 0,
 };
@@ -62,7 +63,7 @@ export class ChannelClients implements Clients, Disposable {
 
   [Symbol.dispose](): void {
     this.#closed = true;
-    for (const { grpc } of this.#channels.values()) grpc.close();
+    for (const channel of this.#channels.values()) channel.close();
     this.#channels.clear();
     this.#clients.clear();
   }
@@ -75,9 +76,18 @@ export class ChannelClients implements Clients, Disposable {
         ...channelOptions,
         [instanceOption]: this.#instanceId,
       });
-      channel = { grpc, waitForReady: uri.startsWith('nephos:') };
+      channel = new Channel(grpc, uri.startsWith('nephos:'));
       this.#channels.set(uri, channel);
     }
     return channel;
   }
+}
+
+/**
+ * The clients of a program that is no service, such as a command line: it joins no directory, so targets are
+ * addresses. `principal`: who calls. Disposing closes the connections.
+ */
+export function openClients(principal: string, clock: Clock = systemClock): Clients & Disposable {
+  const telemetry = { observe: () => undefined };
+  return new ChannelClients({ clock, telemetry, principal }, newUid());
 }

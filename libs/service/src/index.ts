@@ -2,7 +2,7 @@
 export type { Address, Labels } from './address.ts';
 export { callTarget, formatAddress, hostAndPort } from './address.ts';
 export type { Around, Call, CallOptions, Invocation } from './call.ts';
-export { type Clients, type TargetOptions } from './clients.ts';
+export { type Clients, openClients, type TargetOptions } from './clients.ts';
 export type { Clock } from './clock.ts';
 export { offsetClock, systemClock } from './clock.ts';
 export type { CommonConfig, ConfigOf } from './common-config.ts';

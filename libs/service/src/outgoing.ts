@@ -2,9 +2,10 @@
  * What a call takes along, whatever its kind: what is left of the deadline, the principal, the request id and the
  * trace of the call being served, and the signals that cancel it. And what a call that failed becomes.
  */
-import type { Client as GrpcClient, Metadata, ServiceError } from '@grpc/grpc-js';
+import type { Metadata, ServiceError } from '@grpc/grpc-js';
 import { status } from '@grpc/grpc-js';
 import type { CallOptions } from './call.ts';
+import type { Channel } from './channel.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { currentCallOrigin, currentOrigin, currentTrace } from './context.ts';
 import type { MessageType } from './contract.ts';
@@ -23,12 +24,6 @@ export interface ClientEnvironment {
   readonly principal: string;
 }
 
-/** One connection pool, and how calls on it wait. */
-export interface Channel {
-  readonly grpc: GrpcClient;
-  readonly waitForReady: boolean;
-}
-
 /** One method of a contract, on the wire. */
 export interface Method {
   readonly path: string;
@@ -38,6 +33,7 @@ export interface Method {
 
 /** One call as it goes out, worked out once for all its attempts. */
 export interface Outgoing {
+  readonly channel: Channel;
   readonly metadata: Metadata;
   /** By the clock that grpc-js itself reads, milliseconds; Infinity: none. */
   readonly deadline: number;
@@ -54,6 +50,7 @@ export function outgoing(
   env: ClientEnvironment,
   limitMs: number,
 ): Outgoing {
+  if (channel.closed !== undefined) throw channel.closed;
   const origin = currentOrigin();
   const call = currentCallOrigin();
   const left = Math.min(options.deadlineMs ?? limitMs, call === undefined ? Infinity : call.left());
@@ -72,7 +69,7 @@ export function outgoing(
   if (options.signal !== undefined) signals.push(options.signal);
   if (call?.detached !== true && origin.signal !== undefined) signals.push(origin.signal);
   const deadline = left === Infinity ? Infinity : systemClock.now().getTime() + left;
-  return { metadata, deadline, signals, observation };
+  return { channel, metadata, deadline, signals, observation };
 }
 
 /** Why one of the signals ended the call, if it did. */
@@ -90,10 +87,11 @@ export function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && 'code' in error && typeof error.code === 'number' && 'details' in error;
 }
 
-export function failureOf(error: unknown, { signals }: Outgoing): unknown {
+/** Our error for what a call failed with: why it was cancelled counts for more than that it was. */
+export function failureOf(error: unknown, { signals, channel }: Outgoing): unknown {
   if (!isServiceError(error)) return error;
-  if (error.code === status.CANCELLED) return abortReason(signals) ?? fromStatus(error);
-  return fromStatus(error);
+  if (error.code !== status.CANCELLED) return fromStatus(error);
+  return abortReason(signals) ?? channel.closed ?? fromStatus(error);
 }
 
 export function encode(type: MessageType<unknown>, value: unknown): Buffer {

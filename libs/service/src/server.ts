@@ -4,6 +4,7 @@
  * unary calls finish and ends open streams with SERVER_DRAINING.
  */
 import {
+  logVerbosity,
   type Metadata,
   Server,
   ServerCredentials,
@@ -12,6 +13,7 @@ import {
   type ServerInterceptor,
   type StatusObject,
   type sendUnaryData,
+  setLogVerbosity,
   status,
 } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
@@ -41,6 +43,9 @@ import type { RpcTelemetry } from './telemetry.ts';
 export const maxMessageBytes = 4 * 2 ** 20;
 /** Streams at once on one connection; further calls wait in the client. */
 const maxStreams = 1000;
+
+// What grpc-js would print by itself, e.g. of an address that is taken, comes as an error too.
+setLogVerbosity(logVerbosity.NONE);
 
 const serverOptions = {
   'grpc.max_receive_message_length': maxMessageBytes,
@@ -152,7 +157,7 @@ export class GrpcServer implements RpcServer {
   async #within(ms: number, ended: Promise<void>): Promise<boolean> {
     using timer = new DisposableStack();
     const late = new Promise<false>((resolve) => timer.use(this.#env.clock.timer(ms, () => resolve(false))));
-    return Promise.race([ended.then(() => true), late]);
+    return await Promise.race([ended.then(() => true), late]);
   }
 
   #register(method: MethodContract, bound: BoundMethod): boolean {

@@ -290,11 +290,24 @@ describe('drain', () => {
         return new Promise(() => {});
       },
     });
-    const answer = echo.client.say({}, { deadlineMs: 60_000 }).catch((error: unknown) => error);
+    const failure = echo.client.say({}, { deadlineMs: 60_000 }).catch((error: unknown) => error);
     await began.promise;
     await echo.service.stop({ graceMs: 50 });
     expect(echo.service.context.lifecycle.state).toBe('stopped');
+    expect(await failure).toBeInstanceOf(Unavailable);
     await echo.caller.stop();
-    expect(await answer).toMatchObject({ kind: 'unavailable' });
+  });
+
+  test('a service that stops cancels the calls that it makes, also those that wait for a connection', async () => {
+    const echo = await startEcho({ say: () => new Promise(() => {}) });
+    const waiting = echo.caller.context.clients.of(EchoDefinition, 'ipv4:127.0.0.1:1');
+    const calls = [
+      echo.client.say({}),
+      waiting.say({}, { waitForReady: true }),
+      collect(waiting.count({}, { waitForReady: true })),
+    ].map((call) => expect(call).rejects.toMatchObject({ reason: 'CALL_CANCELLED' }));
+    await echo.caller.stop();
+    await Promise.all(calls);
+    await echo.service.stop({ graceMs: 0 });
   });
 });

@@ -29,8 +29,9 @@ describe('a process', () => {
     const exit = exitOf(child);
     let serving = 0;
     child.stderr.on('data', (chunk: Buffer) => {
-      serving += chunk.toString().split('"service serving"').length - 1;
-      if (serving === 2) child.kill('SIGTERM');
+      const seen = chunk.toString().split('"service serving"').length - 1;
+      serving += seen;
+      if (seen > 0 && serving === 2) child.kill('SIGTERM');
     });
     expect(await exit).toBe(0);
     expect((await errors).match(/"service stopped"/g)).toHaveLength(2);
