@@ -65,12 +65,14 @@ export class Registration {
   /** Resolves once the directory has the last change, or after `withinMs`. */
   async acknowledged(withinMs: number): Promise<void> {
     const wanted = this.#changes;
-    const late = this.#parts.clock.timer(withinMs, () => this.#wakeWaiting());
-    const end = this.#parts.clock.monotonic() + withinMs;
-    while (this.#acknowledged < wanted && this.#parts.clock.monotonic() < end) {
+    let late = false;
+    using _limit = this.#parts.clock.timer(withinMs, () => {
+      late = true;
+      this.#wakeWaiting();
+    });
+    while (this.#acknowledged < wanted && !late) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
-    late[Symbol.dispose]();
   }
 
   /** Runs until the signal aborts, then deregisters. */

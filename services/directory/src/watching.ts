@@ -3,11 +3,11 @@
  * when nothing changed, a drain message at the end. State of one replica; a watcher that loses it opens another.
  */
 import { selects } from '@nephos/directory';
-import type { DeepPartial, Clock } from '@nephos/service';
 import type {
   WatchInstancesRequest,
   WatchInstancesResponse,
 } from '@nephos/proto/nephos/directory/v1/directory_service';
+import type { Clock, DeepPartial } from '@nephos/service';
 import { durationOf, messageOf } from './domain/message.ts';
 import type { Listed } from './domain/roster.ts';
 import type { Registry } from './registry.ts';

@@ -2,7 +2,7 @@
  * Publishes the change that travels inside a record as an entity event. At least once: the message id is made of
  * uid and sequence, and subscribers drop what they had. Throws Unavailable: stored or not, nobody knows.
  */
-import { Instance } from '@nephos/proto/nephos/directory/v1/instance';
+
 import {
   changedPaths,
   encodeEvent,
@@ -12,6 +12,7 @@ import {
   type Session,
   subjectOf,
 } from '@nephos/events';
+import { Instance } from '@nephos/proto/nephos/directory/v1/instance';
 import { messageOf } from '../domain/message.ts';
 import { type InstanceRecord, type PublicState, publicState } from '../domain/record.ts';
 

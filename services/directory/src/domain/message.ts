@@ -4,8 +4,8 @@ import { Health, Instance } from '@nephos/proto/nephos/directory/v1/instance';
 import {
   checkLabels,
   etagOf,
-  fieldInvalid,
   type FieldViolation,
+  fieldInvalid,
   hostAndPort,
   isUid,
   refuseFields,

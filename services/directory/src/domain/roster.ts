@@ -60,6 +60,8 @@ export interface Listed {
 export class Roster {
   readonly #entries = new Map<string, Entry>();
   readonly #onChange: (service: string) => void;
+  /** True while what the bus has is known: an instance that is new then has no record, or the write will tell. */
+  #keptKnown = false;
 
   /** `onChange` is called whenever the list of a service changed. */
   constructor(onChange: (service: string) => void) {
@@ -120,11 +122,13 @@ export class Roster {
 
   /** The bus is read anew: what was read before is no longer known to be current. */
   forgetKept(): void {
+    this.#keptKnown = false;
     for (const entry of this.#entries.values()) entry.revision = undefined;
   }
 
   /** The whole bus was read: what it did not show is not in it. */
   keptRead(): void {
+    this.#keptKnown = true;
     for (const entry of this.#entries.values()) {
       if (entry.revision !== undefined) continue;
       entry.record = undefined;
@@ -227,7 +231,7 @@ export class Roster {
         aliveAt: now,
         leaving: undefined,
         record: undefined,
-        revision: undefined,
+        revision: this.#keptKnown ? 0 : undefined,
         floor: 0,
         publishedSeq: 0,
         pending: undefined,
@@ -240,7 +244,8 @@ export class Roster {
 
   #hear(uid: string, said: Said, now: number): void {
     const entry = this.#entryOf(uid, now);
-    if (said.beat <= (entry.said?.beat ?? -1) || said.beat <= (entry.leaving?.beat ?? -1)) return;
+    const ended = entry.record?.ended ? entry.record.beat : -1;
+    if (said.beat <= Math.max(entry.said?.beat ?? -1, entry.leaving?.beat ?? -1, ended)) return;
     entry.leaving = undefined;
     entry.aliveAt = now;
     this.#say(entry, said);

@@ -1,0 +1,153 @@
+/** The rules of the roster, without a bus: who counts as alive, what is written over what, which events follow. */
+import { expect, test } from '@jest/globals';
+import { advance, end, type InstanceFacts, type InstanceRecord, type Said } from '../src/domain/record.ts';
+import { Roster } from '../src/domain/roster.ts';
+
+const uid = '0192f4c3-0000-7000-8000-000000000001';
+const at = '2026-01-01T00:00:00.000Z';
+const facts: InstanceFacts = {
+  service: 'orchestrator',
+  version: '1',
+  displayName: '',
+  zone: '',
+  labels: {},
+  address: '127.0.0.1:1',
+  grpcServices: [],
+  health: 'SERVING',
+  weight: 100,
+  leaseMs: 1000,
+  process: { host: 'here', pid: 1, startTime: at },
+};
+
+function said(beat: number, changed: Partial<InstanceFacts> = {}): Said {
+  return { uid, facts: { ...facts, ...changed }, beat, load: 0, at };
+}
+
+/** Two replicas over one bucket with compare-and-set, as the bus has it. */
+function bucket() {
+  let kept: { record: InstanceRecord | undefined; revision: number } = { record: undefined, revision: 0 };
+  const replica = () => {
+    const roster = new Roster(() => {});
+    roster.keptRead();
+    return roster;
+  };
+  /** Writes what the roster wants, as the registry does; returns the records written. */
+  const flush = (roster: Roster, now: number): InstanceRecord[] => {
+    const written: InstanceRecord[] = [];
+    for (;;) {
+      const next = roster.nextWrite(uid);
+      if (next === undefined) return written;
+      if (next.over === kept.revision) {
+        kept = { record: next.record, revision: kept.revision + 1 };
+        written.push(next.record);
+      }
+      roster.observe(uid, kept, now);
+    }
+  };
+  return { replica, flush, see: (roster: Roster, now: number) => roster.observe(uid, kept, now) };
+}
+
+test('a lease that runs out at one replica loses against a renewal at another', () => {
+  const { replica, flush, see } = bucket();
+  const [one, other] = [replica(), replica()];
+  one.register(said(1), 0);
+  flush(one, 0);
+  see(other, 0);
+  expect(other.lapsed(1001, 0)).toEqual([uid]);
+  expect(one.renew(uid, { beat: 2, health: 'SERVING', load: 0, at }, 900)).toBe(true);
+  flush(one, 900);
+  other.lapse(uid, at);
+  expect(flush(other, 1001)).toEqual([]);
+  expect(other.get(uid)).toBeDefined();
+  expect(other.lapsed(1900, 0)).toEqual([]);
+});
+
+test('a lease that ran out is written once, by whichever replica comes first', () => {
+  const { replica, flush, see } = bucket();
+  const [one, other] = [replica(), replica()];
+  one.register(said(1), 0);
+  flush(one, 0);
+  see(other, 0);
+  one.lapse(uid, at);
+  other.lapse(uid, at);
+  expect(flush(one, 2000)).toMatchObject([{ ended: true, eventSeq: 2, pending: { verb: 'deleted' } }]);
+  expect(flush(other, 2000)).toEqual([]);
+  expect([one.get(uid), other.get(uid)]).toEqual([undefined, undefined]);
+});
+
+test('the later word counts, whichever arrives last; a late renewal does not undo a departure', () => {
+  const { replica, flush } = bucket();
+  const roster = replica();
+  roster.register(said(2, { labels: { a: 'new' } }), 0);
+  roster.register(said(1, { labels: { a: 'old' } }), 1);
+  expect(roster.get(uid)?.state.facts.labels).toEqual({ a: 'new' });
+  flush(roster, 1);
+  roster.leave(uid, 4, at);
+  expect(roster.renew(uid, { beat: 3, health: 'SERVING', load: 0, at }, 2)).toBe(false);
+  flush(roster, 2);
+  roster.register(said(3), 3);
+  flush(roster, 3);
+  expect(roster.get(uid)).toBeUndefined();
+});
+
+test('an instance that comes back after its end goes on counting over the tombstone', () => {
+  const { replica, flush } = bucket();
+  const roster = replica();
+  roster.register(said(1), 0);
+  flush(roster, 0);
+  roster.published(uid, 1);
+  roster.leave(uid, 2, at);
+  flush(roster, 0);
+  roster.published(uid, 2);
+  flush(roster, 0);
+  const fresh = replica();
+  fresh.register(said(3), 1);
+  expect(flush(fresh, 1)).toMatchObject([{ eventSeq: 3, pending: { firstSeq: 3, verb: 'created' } }]);
+});
+
+test('renewals are no events; a published change is forgotten with the next write', () => {
+  const first = advance(undefined, said(1), 0);
+  expect(first).toMatchObject({ eventSeq: 1, pending: { firstSeq: 1, seq: 1, verb: 'created' } });
+  expect(advance(first, said(2), 0)).toMatchObject({ eventSeq: 1, beat: 2 });
+  const { replica, flush } = bucket();
+  const roster = replica();
+  roster.register(said(1), 0);
+  flush(roster, 0);
+  roster.published(uid, 1);
+  roster.renew(uid, { beat: 2, health: 'SERVING', load: 0.5, at }, 1);
+  const [written] = flush(roster, 1);
+  expect(written).toMatchObject({ eventSeq: 1, load: 0.5 });
+  expect(written?.pending).toBeUndefined();
+});
+
+test('changes that were not published become one that says which it stands for', () => {
+  const created = advance(undefined, said(1), 0);
+  const sick = advance(created, said(2, { health: 'NOT_SERVING' }), 0);
+  expect(sick.pending).toEqual({ firstSeq: 1, seq: 2, verb: 'created', at });
+  const gone = end(sick, 3, at);
+  expect(gone.pending).toMatchObject({ firstSeq: 1, seq: 3, verb: 'deleted' });
+});
+
+test('a record that the bus lost is restated, beyond what was ever counted', () => {
+  const { replica, flush } = bucket();
+  const roster = replica();
+  roster.register(said(1), 0);
+  flush(roster, 0);
+  roster.forgetKept();
+  expect(roster.nextWrite(uid)).toBeUndefined();
+  roster.keptRead();
+  const next = roster.nextWrite(uid);
+  expect(next?.over).toBe(0);
+  expect(next?.record.pending).toMatchObject({ firstSeq: 1, seq: 2, verb: 'restated' });
+});
+
+test('fields that a newer replica stored stay through an older one', () => {
+  const newer = {
+    ...advance(undefined, said(1), 0),
+    schema: 2,
+    later: 'kept',
+    facts: { ...facts, more: 'kept' },
+  };
+  const renewed = advance(newer, said(2, { health: 'DRAINING' }), 0);
+  expect(renewed).toMatchObject({ schema: 2, later: 'kept', facts: { more: 'kept', health: 'DRAINING' } });
+});
