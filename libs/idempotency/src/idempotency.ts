@@ -195,7 +195,9 @@ export class Idempotency {
   async #settle(id: string, record: RequestRecord): Promise<void> {
     const { openSince: _open, ...closed } = record;
     try {
-      await this.#records.modify(id, ({ value }) => (value.openSince === undefined ? undefined : { value: closed }));
+      await this.#records.modify(id, ({ value }) =>
+        value.openSince === undefined ? undefined : { value: closed },
+      );
     } catch (error) {
       if (!(error instanceof NotFound)) throw error;
       await this.#records.insert(id, closed);
@@ -229,7 +231,8 @@ export class Idempotency {
   async #finish(stored: Stored<RequestRecord>): Promise<void> {
     const { method: name, principal, onBehalfOf, requestId } = stored.value;
     const method = this.#methods.get(name);
-    if (!method) return this.#options.log?.warn({ method: name, requestId }, 'an open request of an unknown method');
+    if (!method)
+      return this.#options.log?.warn({ method: name, requestId }, 'an open request of an unknown method');
     try {
       await runAs({ principal, onBehalfOf, requestId }, () => this.#carry(method, stored, true));
     } catch (error) {

@@ -9,7 +9,7 @@ import { hostnameOf, isHostname } from '../src/domain/vm/hostname.ts';
 import { systemJobUid } from '../src/domain/vm/job-uid.ts';
 import { observed, requestedRun, type Sighting } from '../src/domain/vm/observe.ts';
 import { checkAllowed, moveTo } from '../src/domain/vm/phase.ts';
-import { projectVm, sameStatus, type Seen } from '../src/domain/vm/project.ts';
+import { projectVm, type Seen, sameStatus } from '../src/domain/vm/project.ts';
 import type { Cause, Incarnation, Link, OperationKind, Phase, Vm } from '../src/domain/vm/vm.ts';
 import { moveVolume, type Volume, type VolumeState } from '../src/domain/volume/volume.ts';
 
@@ -78,7 +78,9 @@ const anyRun = fc.option(
 ) as fc.Arbitrary<Incarnation | undefined>;
 const anySeen = fc.record({
   incarnation: anyRun,
-  holder: fc.option(fc.record({ jobUid: fc.constant('j'), kind: fc.constantFrom(...kinds) }), { nil: undefined }),
+  holder: fc.option(fc.record({ jobUid: fc.constant('j'), kind: fc.constantFrom(...kinds) }), {
+    nil: undefined,
+  }),
   link: fc.constantFrom<Link>('connecting', 'up', 'silent', 'disconnected'),
 }) as fc.Arbitrary<Seen>;
 const anyVm = fc
@@ -105,7 +107,8 @@ describe('projectVm', () => {
         if (state === 'stopped') expect(ended).toBe(true);
         if (state === 'running') expect(['running', 'paused']).toContain(run?.state);
         if (vm.phase === 'live' && !ended && seen.link === 'disconnected') expect(state).toBe('unknown');
-        if (vm.phase === 'failed' || vm.phase === 'deleted' || vm.phase === 'expunging') expect(state).toBe(vm.phase);
+        if (vm.phase === 'failed' || vm.phase === 'deleted' || vm.phase === 'expunging')
+          expect(state).toBe(vm.phase);
       }),
     );
   });
@@ -233,14 +236,20 @@ describe('drift', () => {
   ])('it should run and ended (%s) under policy %s: %s', (cause, powerPolicy, expected) => {
     const run: Incarnation = { ...requestedRun('vm', 'h', 1, 0), state: 'gone', cause };
     const drift = driftOf(vmOf({}, { powerPolicy }), { incarnation: run, link: 'up', now });
-    expect(drift === undefined ? 'nothing' : drift.kind === 'submit' ? drift.operation : drift.kind).toBe(expected);
+    expect(drift === undefined ? 'nothing' : drift.kind === 'submit' ? drift.operation : drift.kind).toBe(
+      expected,
+    );
   });
 
   test('nothing is done while its host is away, nor about what cannot be told', () => {
     fc.assert(
-      fc.property(anyRun, fc.constantFrom<Link>('connecting', 'silent', 'disconnected'), (incarnation, link) => {
-        expect(driftOf(vmOf(), { incarnation, link, now })).toBeUndefined();
-      }),
+      fc.property(
+        anyRun,
+        fc.constantFrom<Link>('connecting', 'silent', 'disconnected'),
+        (incarnation, link) => {
+          expect(driftOf(vmOf(), { incarnation, link, now })).toBeUndefined();
+        },
+      ),
     );
     const unknown: Incarnation = { ...requestedRun('vm', 'h', 1, 0), state: 'unknown' };
     expect(driftOf(vmOf(), { incarnation: unknown, link: 'up', now })).toBeUndefined();
@@ -305,11 +314,18 @@ describe('resolveSpec', () => {
     uid: newUid(),
     displayName: 'My VM',
     zone: 'zones/z',
-    spec: VmSpecMessage.fromPartial({ template: 'templates/t', vcpus: 1, memoryBytes: BigInt(64 * MiB), ...spec }),
+    spec: VmSpecMessage.fromPartial({
+      template: 'templates/t',
+      vcpus: 1,
+      memoryBytes: BigInt(64 * MiB),
+      ...spec,
+    }),
   });
 
   test('an offering gives the size, the template the disk, the display name the hostname', () => {
-    expect(resolveSpec(input({ computeOffering: 'computeOfferings/c', vcpus: 0, memoryBytes: 0n }), refs)).toMatchObject({
+    expect(
+      resolveSpec(input({ computeOffering: 'computeOfferings/c', vcpus: 0, memoryBytes: 0n }), refs),
+    ).toMatchObject({
       vcpus: 2,
       memoryBytes: 128 * MiB,
       rootVolumeBytes: 50 * MiB,
@@ -356,7 +372,11 @@ describe('resolveSpec', () => {
   });
 
   test('any display name gives a hostname', () => {
-    fc.assert(fc.property(fc.string({ unit: 'binary' }), (name) => expect(isHostname(hostnameOf(name, newUid()))).toBe(true)));
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), (name) =>
+        expect(isHostname(hostnameOf(name, newUid()))).toBe(true),
+      ),
+    );
     expect(hostnameOf('Zürich Büro', newUid())).toBe('zurich-buro');
   });
 });
@@ -371,7 +391,15 @@ test('a system job has one uid a VM and generation, in every process', () => {
 });
 
 test('a volume ends expunged, and from there goes nowhere', () => {
-  const states: VolumeState[] = ['allocated', 'creating', 'ready', 'faulted', 'trashed', 'expunging', 'expunged'];
+  const states: VolumeState[] = [
+    'allocated',
+    'creating',
+    'ready',
+    'faulted',
+    'trashed',
+    'expunging',
+    'expunged',
+  ];
   const volume = { header: vmOf().header, state: 'allocated' } as Volume;
   fc.assert(
     fc.property(fc.array(fc.constantFrom(...states), { maxLength: 20 }), (moves) => {

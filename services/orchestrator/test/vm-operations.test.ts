@@ -1,7 +1,12 @@
 /** VMs over gRPC: each operation from request to rest, what is refused, and that a request happens once. */
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Operation } from '@nephos/proto/google/longrunning/operations';
-import { Power, PowerPolicy, type Vm, VmStatus_State as State } from '@nephos/proto/nephos/orchestration/v1/vm';
+import {
+  Power,
+  PowerPolicy,
+  VmStatus_State as State,
+  type Vm,
+} from '@nephos/proto/nephos/orchestration/v1/vm';
 import { Volume_State as VolumeState } from '@nephos/proto/nephos/orchestration/v1/volume';
 import { fromStatusMessage, newUid, Precondition } from '@nephos/service';
 import { type Ground, MiB, openGround, openWorld, type World } from './support/world.ts';
@@ -52,14 +57,21 @@ describe('the life of a VM', () => {
   test('created, stopped, started, rebooted, deleted, recovered, expunged; nothing is left', async () => {
     const vm = await created('one');
     expect(vm.status).toMatchObject({ state: State.RUNNING, generation: 1n, reason: '', operation: '' });
-    expect(vm.spec).toMatchObject({ hostname: 'one', desiredPower: Power.ON, powerPolicy: PowerPolicy.FOLLOW });
+    expect(vm.spec).toMatchObject({
+      hostname: 'one',
+      desiredPower: Power.ON,
+      powerPolicy: PowerPolicy.FOLLOW,
+    });
     expect(ground.agent.running).toEqual([vm.header?.uid]);
     const { volumes } = await world.volumes.listVolumes({ filter: `vm = "${nameOf(vm)}"` });
     expect(volumes).toMatchObject([{ state: VolumeState.READY, sizeBytes: BigInt(50 * MiB) }]);
     expect(await world.claims()).toMatchObject([{ vcpus: 2, memoryBytes: 128 * MiB, diskBytes: 50 * MiB }]);
 
     await succeeds(world.vms.stopVm({ name: nameOf(vm) }));
-    expect(await get(vm)).toMatchObject({ status: { state: State.STOPPED, reason: '' }, spec: { desiredPower: Power.OFF } });
+    expect(await get(vm)).toMatchObject({
+      status: { state: State.STOPPED, reason: '' },
+      spec: { desiredPower: Power.OFF },
+    });
     expect(await world.claims()).toMatchObject([{ vcpus: 0, memoryBytes: 0, diskBytes: 50 * MiB }]);
 
     await succeeds(world.vms.startVm({ name: nameOf(vm) }));
@@ -74,7 +86,10 @@ describe('the life of a VM', () => {
     expect(ground.agent.running).toEqual([]);
 
     await succeeds(world.vms.undeleteVm({ name: nameOf(vm) }));
-    expect(await get(vm)).toMatchObject({ status: { state: State.STOPPED }, header: { deleteTime: undefined } });
+    expect(await get(vm)).toMatchObject({
+      status: { state: State.STOPPED },
+      header: { deleteTime: undefined },
+    });
 
     await succeeds(world.vms.expungeVm({ name: nameOf(vm) }));
     await expect(get(vm)).rejects.toMatchObject({ reason: 'RESOURCE_NOT_FOUND' });
@@ -108,12 +123,22 @@ describe('the life of a VM', () => {
 
 describe('what is refused', () => {
   test('all that is wrong with a create is said at once, and nothing is left', async () => {
-    const vm = { header: { displayName: '', zone: `zones/${newUid()}` }, spec: specOf({ vcpus: 0, template: `templates/${newUid()}` }) };
+    const vm = {
+      header: { displayName: '', zone: `zones/${newUid()}` },
+      spec: specOf({ vcpus: 0, template: `templates/${newUid()}` }),
+    };
     const refusal = world.vms.createVm({ vm });
     await expect(refusal).rejects.toMatchObject({ kind: 'invalid', reason: 'FIELD_INVALID' });
-    const { details } = (await refusal.catch((error: unknown) => error)) as { details: { fields: { field: string }[] } };
+    const { details } = (await refusal.catch((error: unknown) => error)) as {
+      details: { fields: { field: string }[] };
+    };
     const fields = details.fields.map(({ field }) => field);
-    expect(fields.sort()).toEqual(['vm.header.display_name', 'vm.header.zone', 'vm.spec.template', 'vm.spec.vcpus']);
+    expect(fields.sort()).toEqual([
+      'vm.header.display_name',
+      'vm.header.zone',
+      'vm.spec.template',
+      'vm.spec.vcpus',
+    ]);
     await nothingLeft();
   });
 
@@ -132,7 +157,9 @@ describe('what is refused', () => {
     const first = await created('one');
     await succeeds(world.vms.deleteVm({ name: nameOf(first) }));
     await created('one');
-    await expect(world.vms.undeleteVm({ name: nameOf(first) })).rejects.toMatchObject({ reason: 'DISPLAY_NAME_TAKEN' });
+    await expect(world.vms.undeleteVm({ name: nameOf(first) })).rejects.toMatchObject({
+      reason: 'DISPLAY_NAME_TAKEN',
+    });
   });
 
   test('a VM larger than any host fails with the reasons counted, and gives everything back', async () => {
@@ -148,17 +175,27 @@ describe('what is refused', () => {
     const vm = await created('one');
     const header = { name: nameOf(vm), displayName: 'new' };
     const stale = { ...header, etag: 'x' };
-    await expect(world.vms.updateVm({ vm: { header: stale }, updateMask: ['header.display_name'] })).rejects.toMatchObject({
+    await expect(
+      world.vms.updateVm({ vm: { header: stale }, updateMask: ['header.display_name'] }),
+    ).rejects.toMatchObject({
       reason: 'ETAG_MISMATCH',
     });
-    await expect(world.vms.deleteVm({ name: nameOf(vm), etag: 'x' })).rejects.toMatchObject({ reason: 'ETAG_MISMATCH' });
+    await expect(world.vms.deleteVm({ name: nameOf(vm), etag: 'x' })).rejects.toMatchObject({
+      reason: 'ETAG_MISMATCH',
+    });
     await expect(world.vms.updateVm({ vm: { header }, updateMask: ['spec.vcpus'] })).rejects.toMatchObject({
       reason: 'UPDATE_MASK_INVALID',
     });
-    await expect(world.vms.listVms({ filter: 'nonsense(' })).rejects.toMatchObject({ reason: 'FILTER_INVALID' });
-    await expect(world.vms.listVms({ pageToken: 'x' })).rejects.toMatchObject({ reason: 'PAGE_TOKEN_INVALID' });
+    await expect(world.vms.listVms({ filter: 'nonsense(' })).rejects.toMatchObject({
+      reason: 'FILTER_INVALID',
+    });
+    await expect(world.vms.listVms({ pageToken: 'x' })).rejects.toMatchObject({
+      reason: 'PAGE_TOKEN_INVALID',
+    });
     await expect(world.vms.getVm({ name: 'vms/none' })).rejects.toMatchObject({ kind: 'not-found' });
-    await expect(world.vms.stopVm({ name: nameOf(vm), grace: { seconds: 3600n } })).rejects.toMatchObject({ kind: 'invalid' });
+    await expect(world.vms.stopVm({ name: nameOf(vm), grace: { seconds: 3600n } })).rejects.toMatchObject({
+      kind: 'invalid',
+    });
   });
 
   test('another operation while one is under way', async () => {
@@ -212,7 +249,9 @@ describe('once', () => {
   test('fifty times at once, and again after a restart: one VM, one operation', async () => {
     const requestId = newUid();
     const vm = vmOf('one');
-    const answers = await Promise.all(Array.from({ length: 50 }, () => world.vms.createVm({ vm }, { requestId })));
+    const answers = await Promise.all(
+      Array.from({ length: 50 }, () => world.vms.createVm({ vm }, { requestId })),
+    );
     const names = new Set(answers.map(({ name }) => name));
     expect(names.size).toBe(1);
     await world.jobs.idle();
@@ -245,7 +284,11 @@ describe('once', () => {
     const error = () => new Precondition('HYPERVISOR_FAILED', 'no such machine type');
     ground.agent.faults.set('startMachine', { error, times: 1 });
     const vm = await created('one');
-    expect(vm.status).toMatchObject({ state: State.FAILED, reason: 'HYPERVISOR_FAILED', message: 'no such machine type' });
+    expect(vm.status).toMatchObject({
+      state: State.FAILED,
+      reason: 'HYPERVISOR_FAILED',
+      message: 'no such machine type',
+    });
     expect(await world.claims()).toEqual([]);
     expect(ground.agent.volumes.size).toBe(0);
     expect((await world.volumes.listVolumes({})).volumes).toEqual([]);

@@ -1,9 +1,14 @@
 /** Reality and intent: what agents see becomes fact, what drifts is brought home, what is not ours is only told. */
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { Power, PowerPolicy, type Vm, VmStatus_State as State } from '@nephos/proto/nephos/orchestration/v1/vm';
 import {
-  type MachineObservation,
+  Power,
+  PowerPolicy,
+  VmStatus_State as State,
+  type Vm,
+} from '@nephos/proto/nephos/orchestration/v1/vm';
+import {
   MachineObservation_Cause as Cause,
+  type MachineObservation,
   MachineObservation_State as Seen,
 } from '@nephos/proto/nephos/plugin/v1/hypervisor';
 import { type Clock, newUid, systemClock } from '@nephos/service';
@@ -46,7 +51,12 @@ async function create(spec: object = {}): Promise<Vm> {
 }
 
 /** The agent tells that the VM's machine changed. */
-async function tell(vm: Vm, state: MachineObservation['state'], cause: MachineObservation['cause'], message = '') {
+async function tell(
+  vm: Vm,
+  state: MachineObservation['state'],
+  cause: MachineObservation['cause'],
+  message = '',
+) {
   const machine = ground.agent.machines.get(uidOf(vm));
   if (machine) Object.assign(machine, { state, cause });
   const seen = { ...ground.agent.observation(uidOf(vm)), managed: true, message };
@@ -76,7 +86,10 @@ describe('a VM that ends by itself', () => {
     expect((await get(vm)).status).toMatchObject({ state: State.STOPPED, reason: 'GUEST_SHUTDOWN' });
     await settle();
     const after = await get(vm);
-    expect(after).toMatchObject({ spec: { desiredPower: Power.OFF }, status: { state: State.STOPPED, generation: 1n } });
+    expect(after).toMatchObject({
+      spec: { desiredPower: Power.OFF },
+      status: { state: State.STOPPED, generation: 1n },
+    });
     expect(await world.claims()).toMatchObject([{ vcpus: 0, memoryBytes: 0 }]);
     expect(ground.agent.machines.get(uidOf(vm))?.state).toBe(Seen.GONE);
   });
@@ -84,7 +97,10 @@ describe('a VM that ends by itself', () => {
   test('a crash is started again, a second one after a pause that grows', async () => {
     const vm = await create();
     await tell(vm, Seen.GONE, Cause.CRASHED, 'segfault');
-    expect((await get(vm)).status).toMatchObject({ reason: 'CRASHED', message: expect.stringContaining('segfault') });
+    expect((await get(vm)).status).toMatchObject({
+      reason: 'CRASHED',
+      message: expect.stringContaining('segfault'),
+    });
     await settle();
     expect((await get(vm)).status).toMatchObject({ state: State.RUNNING, generation: 2n });
     await tell(await get(vm), Seen.GONE, Cause.CRASHED);
@@ -101,12 +117,15 @@ describe('a VM that ends by itself', () => {
     [PowerPolicy.ALERT, Cause.CRASHED, State.STOPPED],
     [PowerPolicy.FOLLOW, Cause.HOST_SHUTDOWN, State.RUNNING],
     [PowerPolicy.FOLLOW, Cause.LOST, State.RUNNING],
-  ])('policy %s, cause %s: it ends in state %s, its desired power kept', async (powerPolicy, cause, state) => {
-    const vm = await create({ powerPolicy });
-    await tell(vm, Seen.GONE, cause);
-    await settle();
-    expect(await get(vm)).toMatchObject({ status: { state }, spec: { desiredPower: Power.ON } });
-  });
+  ])(
+    'policy %s, cause %s: it ends in state %s, its desired power kept',
+    async (powerPolicy, cause, state) => {
+      const vm = await create({ powerPolicy });
+      await tell(vm, Seen.GONE, cause);
+      await settle();
+      expect(await get(vm)).toMatchObject({ status: { state }, spec: { desiredPower: Power.ON } });
+    },
+  );
 });
 
 describe('a host that is away', () => {
@@ -159,7 +178,12 @@ describe('machines that should not be there', () => {
   });
 
   test('one that says it is managed, and of which no record is left, is told and not touched', async () => {
-    const seen = { ...ground.agent.observation(newUid()), state: Seen.RUNNING, managed: true, incarnationUid: newUid() };
+    const seen = {
+      ...ground.agent.observation(newUid()),
+      state: Seen.RUNNING,
+      managed: true,
+      incarnationUid: newUid(),
+    };
     await world.links.tell({ hostUid: ground.hostUid, machines: [seen], complete: true });
     await settle();
     expect(world.reported.at(-1)).toMatchObject([{ uid: seen.vmUid }]);
@@ -188,14 +212,22 @@ describe('nothing stays stuck', () => {
     world.jobs.available = true;
     await sweepTwice();
     await world.jobs.idle();
-    expect((await world.vms.listVms({})).vms[0]?.status).toMatchObject({ state: State.RUNNING, operation: '' });
+    expect((await world.vms.listVms({})).vms[0]?.status).toMatchObject({
+      state: State.RUNNING,
+      operation: '',
+    });
   });
 
   test('a lease of a job that is over is taken back', async () => {
     const vm = await create();
     const [stored] = (await world.records.vms.find({ limit: 1 })).items;
     if (!stored) throw new Error('no VM');
-    const holder = { jobUid: stored.value.createJob, kind: 'vm.create', since: '', input: { vmUid: uidOf(vm) } } as const;
+    const holder = {
+      jobUid: stored.value.createJob,
+      kind: 'vm.create',
+      since: '',
+      input: { vmUid: uidOf(vm) },
+    } as const;
     await world.records.operations.modify(uidOf(vm), ({ value }) => ({ value: { ...value, holder } }));
     await world.reconciler.pass();
     expect((await get(vm)).status?.operation).not.toBe('');
@@ -228,7 +260,11 @@ describe('nothing stays stuck', () => {
     });
     const [volume] = (await world.records.volumes.find({ limit: 1 })).items;
     if (!volume) throw new Error('no volume');
-    await world.records.volumes.insert(newUid(), { ...volume.value, state: 'allocated', vm: `vms/${newUid()}` });
+    await world.records.volumes.insert(newUid(), {
+      ...volume.value,
+      state: 'allocated',
+      vm: `vms/${newUid()}`,
+    });
     expect(await world.claims()).toHaveLength(2);
     await settle();
     expect((await world.claims()).map(({ vmUid }) => vmUid)).toEqual([uidOf(vm)]);

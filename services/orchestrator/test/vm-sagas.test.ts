@@ -4,7 +4,7 @@
  */
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Operation } from '@nephos/proto/google/longrunning/operations';
-import { Power, type Vm, VmStatus_State as State } from '@nephos/proto/nephos/orchestration/v1/vm';
+import { Power, VmStatus_State as State, type Vm } from '@nephos/proto/nephos/orchestration/v1/vm';
 import { Precondition, Unavailable } from '@nephos/service';
 import type { CrashPoint } from './support/jobs.ts';
 import { type Ground, MiB, openGround, openWorld, type World } from './support/world.ts';
@@ -46,11 +46,14 @@ async function checkRest(): Promise<void> {
   const held = await world.records.operations.find({ orderBy: 'held', limit: 10 });
   expect(held.items).toEqual([]);
   const claimants = vms.filter(({ status }) => status?.host !== '').map(({ header }) => header?.uid);
-  expect(claims.map(({ vmUid }) => vmUid).sort()).toEqual(claimants.sort());
-  const running = vms.filter(({ status }) => status?.state === State.RUNNING).map(({ header }) => header?.uid);
-  expect(ground.agent.running.sort()).toEqual(running.sort());
+  expect(new Set(claims.map(({ vmUid }) => vmUid))).toEqual(new Set(claimants));
+  expect(claims).toHaveLength(claimants.length);
+  const running = vms
+    .filter(({ status }) => status?.state === State.RUNNING)
+    .map(({ header }) => header?.uid);
+  expect(new Set(ground.agent.running)).toEqual(new Set(running));
   const { volumes } = await world.volumes.listVolumes({});
-  expect(volumes.map(({ header }) => header?.uid).sort()).toEqual([...ground.agent.volumes.keys()].sort());
+  expect(new Set(volumes.map(({ header }) => header?.uid))).toEqual(new Set(ground.agent.volumes.keys()));
 }
 
 /** One life that goes through every job, and what each leaves. */
@@ -77,30 +80,46 @@ async function wholeLife(): Promise<void> {
 }
 
 describe('an executor that dies', () => {
-  test.each<CrashPoint>(['before', 'after'])('%s each step of each job, once: every life goes its way', async (at) => {
-    const died = new Set<string>();
-    world.jobs.crash = (job, step, point) => {
-      const key = `${job}/${step}`;
-      if (point !== at || died.has(key)) return false;
-      died.add(key);
-      return true;
-    };
-    await wholeLife();
-    expect(died.size).toBeGreaterThan(30);
-    expect(ground.agent.calls.filter((call) => call === 'rebootMachine').length).toBeGreaterThan(0);
-  });
+  test.each<CrashPoint>(['before', 'after'])(
+    '%s each step of each job, once: every life goes its way',
+    async (at) => {
+      const died = new Set<string>();
+      world.jobs.crash = (job, step, point) => {
+        const key = `${job}/${step}`;
+        if (point !== at || died.has(key)) return false;
+        died.add(key);
+        return true;
+      };
+      await wholeLife();
+      expect(died.size).toBeGreaterThan(30);
+      expect(ground.agent.calls.filter((call) => call === 'rebootMachine').length).toBeGreaterThan(0);
+    },
+  );
 });
 
 describe('a step that fails for good', () => {
   test('at each step of create: the VM is failed, and nothing else is left', async () => {
     await create();
     const steps = world.jobs.stepsOf('vm.create').filter((step) => step !== 'finish');
-    expect(steps).toEqual(['acquire', 'intent', 'place', 'volume', 'template', 'disk', 'run', 'start', 'whole']);
+    expect(steps).toEqual([
+      'acquire',
+      'intent',
+      'place',
+      'volume',
+      'template',
+      'disk',
+      'run',
+      'start',
+      'whole',
+    ]);
     for (const step of steps) {
       world.jobs.fail = (job, name) =>
         job === 'vm.create' && name === step ? new Precondition('STORAGE_FAILED', `at ${step}`) : undefined;
       const vm = await create();
-      expect([step, vm.status]).toMatchObject([step, { state: State.FAILED, reason: 'STORAGE_FAILED', host: '' }]);
+      expect([step, vm.status]).toMatchObject([
+        step,
+        { state: State.FAILED, reason: 'STORAGE_FAILED', host: '' },
+      ]);
       await checkRest();
       expect(ground.agent.running).toHaveLength(1);
     }
@@ -119,7 +138,10 @@ describe('a step that fails for good', () => {
       world.jobs.fail = (job, name) =>
         job === 'vm.create' && name === step ? new Precondition('STORAGE_FAILED', `at ${step}`) : undefined;
       const vm = await create();
-      expect([step, vm.status]).toMatchObject([step, { state: State.FAILED, reason: 'STORAGE_FAILED', host: '' }]);
+      expect([step, vm.status]).toMatchObject([
+        step,
+        { state: State.FAILED, reason: 'STORAGE_FAILED', host: '' },
+      ]);
       await checkRest();
     }
   });
@@ -138,7 +160,11 @@ describe('a step that fails for good', () => {
         await over(await run(failing));
         world.jobs.fail = () => undefined;
         const { state } = (await get(failing)).status ?? {};
-        expect([kind, step, [before, leaves, State.STOPPED].includes(state as never)]).toEqual([kind, step, true]);
+        expect([kind, step, [before, leaves, State.STOPPED].includes(state as never)]).toEqual([
+          kind,
+          step,
+          true,
+        ]);
         await checkRest();
         if (state !== before) break;
       }
@@ -157,7 +183,8 @@ describe('a host that cannot be reached', () => {
   test('while a create is undone: the VM is failed, what is left is removed when the host is back', async () => {
     world.jobs.fail = (job, step) =>
       job === 'vm.create' && step === 'whole' ? new Precondition('INTERNAL', 'no') : undefined;
-    for (const method of ['stopMachine', 'deleteVolume']) ground.agent.faults.set(method, { error: away, times: 99 });
+    for (const method of ['stopMachine', 'deleteVolume'])
+      ground.agent.faults.set(method, { error: away, times: 99 });
     const vm = await create();
     expect(vm.status?.state).toBe(State.FAILED);
     expect(ground.agent.running).toHaveLength(1);

@@ -6,8 +6,8 @@
 import type { JobClient } from '@nephos/jobs';
 import type { Job } from '@nephos/proto/nephos/jobs/v1/jobs';
 import type { HeaderRecord } from '@nephos/service';
-import type { VmJob } from '../jobs/operation.ts';
 import type { OperationKind } from '../domain/vm/vm.ts';
+import type { VmJob } from '../jobs/operation.ts';
 import type { Projector } from '../reconcile/projector.ts';
 import type { LeaseHolder } from '../records/operation.ts';
 import type { LeaseRequest, OperationLeases } from './operation-leases.ts';

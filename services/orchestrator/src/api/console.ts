@@ -1,6 +1,6 @@
 /** ReadVmConsole: forwards what the host's agent keeps of the serial console. Nothing is kept here. */
 import type { ReadVmConsoleRequest, ReadVmConsoleResponse } from '@nephos/proto/nephos/orchestration/v1/vm';
-import { type Call, parseResourceName, Precondition } from '@nephos/service';
+import { type Call, Precondition, parseResourceName } from '@nephos/service';
 import type { AgentLinks } from '../ports.ts';
 import type { Projector } from '../reconcile/projector.ts';
 

@@ -17,17 +17,17 @@ import {
 import {
   AlreadyExists,
   type Call,
-  checkHeader,
   type Client,
   type Clock,
+  checkHeader,
   type FieldViolation,
   fieldInvalid,
   Invalid,
+  NotFound,
   newHeader,
   newUid,
-  NotFound,
-  parseResourceName,
   Precondition,
+  parseResourceName,
   refuseFields,
 } from '@nephos/service';
 import type { Json, Stored } from '@nephos/store';
@@ -122,7 +122,11 @@ export class CreateVm {
       },
     );
     const wrong = 'vcpus' in resolved ? [] : resolved;
-    refuseFields([...faultsOf(() => checkHeader(header, 'vm.header')), ...wrong, ...zoneFaults(template, header.zone)]);
+    refuseFields([
+      ...faultsOf(() => checkHeader(header, 'vm.header')),
+      ...wrong,
+      ...zoneFaults(template, header.zone),
+    ]);
     if (!('vcpus' in resolved) || !template) throw fieldInvalid('vm.spec', 'is not whole');
     const record = newHeader(uid, header, this.#parts.clock);
     const vm = {
@@ -191,5 +195,10 @@ function imageOf(template: Template): Vm['image'] {
       preconditions: [{ type: 'STATE_FORBIDS', subject, description }],
     });
   }
-  return { sha256, sizeBytes: Number(sizeBytes), format: format === Format.RAW ? 'raw' : 'qcow2', architecture };
+  return {
+    sha256,
+    sizeBytes: Number(sizeBytes),
+    format: format === Format.RAW ? 'raw' : 'qcow2',
+    architecture,
+  };
 }

@@ -8,12 +8,12 @@ import {
   AlreadyExists,
   applyUpdateMask,
   type Call,
+  Conflict,
   checkEtag,
   checkHeader,
-  Conflict,
   fieldInvalid,
-  parseResourceName,
   Precondition,
+  parseResourceName,
   updatePaths,
 } from '@nephos/service';
 import type { Json, Stored } from '@nephos/store';

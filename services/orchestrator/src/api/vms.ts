@@ -22,7 +22,17 @@ export interface VmsApiParts extends CreateVmParts, OperateVmParts, UpdateVmPart
   readonly links: Pick<AgentLinks, 'hypervisor'>;
 }
 
-const states = ['pending', 'starting', 'running', 'stopping', 'stopped', 'unknown', 'deleted', 'expunging', 'failed'];
+const states = [
+  'pending',
+  'starting',
+  'running',
+  'stopping',
+  'stopped',
+  'unknown',
+  'deleted',
+  'expunging',
+  'failed',
+];
 
 const fields: ListFields = {
   display_name: headerFields.display_name,

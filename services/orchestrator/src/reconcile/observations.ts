@@ -4,7 +4,10 @@
  * for gone; a machine that nothing here proves to be ours is only reported, never touched. A message is dealt with
  * before the stream's cursor moves on, so a crash leaves nothing unseen.
  */
-import { type MachineObservation, MachineObservation_State as Seen } from '@nephos/proto/nephos/plugin/v1/hypervisor';
+import {
+  type MachineObservation,
+  MachineObservation_State as Seen,
+} from '@nephos/proto/nephos/plugin/v1/hypervisor';
 import type { Clock, Logger } from '@nephos/service';
 import type { OperationLeases } from '../adapters/operation-leases.ts';
 import type { AgentLinks, HostLink, HostObservations, UnmanagedMachines } from '../ports.ts';
@@ -120,7 +123,10 @@ export class Observations implements Disposable {
       nudge(vmUid);
     } catch (error) {
       // No answer proves nothing: the next whole picture asks again.
-      log.warn({ err: error, host: hostUid, vm: vmUid }, 'a machine that the picture lacks could not be asked for');
+      log.warn(
+        { err: error, host: hostUid, vm: vmUid },
+        'a machine that the picture lacks could not be asked for',
+      );
     }
   }
 

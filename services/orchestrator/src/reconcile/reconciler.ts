@@ -69,7 +69,9 @@ export class Reconciler {
   /** The loop for `ctx.background`. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, intervalMs, leftovers } = this.#parts;
-    const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+    const aborted = new Promise<void>((resolve) =>
+      signal.addEventListener('abort', () => resolve(), { once: true }),
+    );
     let [lastPass, lastSweep, passes] = [-Infinity, -Infinity, 0];
     while (!signal.aborted) {
       this.#wake = Promise.withResolvers<void>();

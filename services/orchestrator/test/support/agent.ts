@@ -3,13 +3,13 @@
  * demand. It answers as proto/nephos/plugin/v1 says an agent must.
  */
 import {
+  MachineObservation_Cause as Cause,
   HypervisorServiceDefinition,
   type MachineObservation,
-  MachineObservation_Cause as Cause,
   MachineObservation_State as State,
 } from '@nephos/proto/nephos/plugin/v1/hypervisor';
 import type { Fence } from '@nephos/proto/nephos/plugin/v1/plugin';
-import { type StoredVolume, StorageServiceDefinition } from '@nephos/proto/nephos/plugin/v1/storage';
+import { StorageServiceDefinition, type StoredVolume } from '@nephos/proto/nephos/plugin/v1/storage';
 import {
   Conflict,
   type DeepPartial,
@@ -96,7 +96,8 @@ export class TestAgent implements AsyncDisposable {
 
   #check(fence: Fence): void {
     const held = this.#fences.get(fence.entityUid);
-    if (held && compare(fence, held) < 0) throw new Conflict('FENCED', `${fence.entityUid} is held by a newer operation`);
+    if (held && compare(fence, held) < 0)
+      throw new Conflict('FENCED', `${fence.entityUid} is held by a newer operation`);
     this.#fences.set(fence.entityUid, fence);
   }
 
@@ -106,10 +107,12 @@ export class TestAgent implements AsyncDisposable {
       getCapabilities: async () => ({ agentId: 'a' }),
       startMachine: async ({ fence, machine: spec }) => {
         this.#enter('startMachine', fence);
-        if (!spec || !this.volumes.has(spec.disks[0]?.volumeUid ?? '')) throw new NotFound('RESOURCE_NOT_FOUND', 'no disk');
+        if (!spec || !this.volumes.has(spec.disks[0]?.volumeUid ?? ''))
+          throw new NotFound('RESOURCE_NOT_FOUND', 'no disk');
         const there = this.machines.get(spec.vmUid);
         const same = there?.incarnationUid === spec.incarnationUid;
-        if (there?.state === State.RUNNING && !same) throw new Precondition('STATE_FORBIDS', 'another run is there');
+        if (there?.state === State.RUNNING && !same)
+          throw new Precondition('STATE_FORBIDS', 'another run is there');
         if (there?.state !== State.RUNNING) {
           const { incarnationUid, generation } = spec;
           const machine = { incarnationUid, generation, state: State.RUNNING, cause: Cause.REQUESTED };

@@ -47,7 +47,12 @@ export class TestJobs implements JobClient {
     const there = this.records.get(uid);
     if (there) return this.#message(uid, there);
     const { type } = definition;
-    const job = new MemoryJob(definition as JobDefinition<object, unknown, unknown>, input, { deps: this.#deps() }, uid);
+    const job = new MemoryJob(
+      definition as JobDefinition<object, unknown, unknown>,
+      input,
+      { deps: this.#deps() },
+      uid,
+    );
     const done = Promise.withResolvers<Ended>();
     const record: JobRecord = { type, target, job, done: done.promise, end: done.resolve };
     this.records.set(uid, record);

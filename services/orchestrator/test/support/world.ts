@@ -6,24 +6,24 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openIdempotency } from '@nephos/idempotency';
-import { HypervisorServiceDefinition } from '@nephos/proto/nephos/plugin/v1/hypervisor';
-import { StorageServiceDefinition } from '@nephos/proto/nephos/plugin/v1/storage';
 import { VmServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/vm';
 import { VolumeServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/volume';
+import { HypervisorServiceDefinition } from '@nephos/proto/nephos/plugin/v1/hypervisor';
+import { StorageServiceDefinition } from '@nephos/proto/nephos/plugin/v1/storage';
 import {
-  Template,
   Template_Format as Format,
   Template_State as State,
+  Template,
   TemplateServiceDefinition,
 } from '@nephos/proto/nephos/template/v1/template';
 import {
-  type Clock,
   type Clients,
+  type Clock,
   defineService,
   formatAddress,
+  NotFound,
   newHeader,
   newUid,
-  NotFound,
   startService,
   systemClock,
 } from '@nephos/service';
@@ -39,7 +39,7 @@ import { TestAgent } from './agent.ts';
 import { TestJobs } from './jobs.ts';
 
 export const MiB = 1024 ** 2;
-const amounts = { vcpus: 8, memoryBytes: 1024 * MiB, diskBytes: 10_000 * MiB };
+const amounts = { vcpus: 16, memoryBytes: 1024 * MiB, diskBytes: 10_000 * MiB };
 
 /** What outlives a restart. */
 export interface Ground extends AsyncDisposable {
@@ -85,7 +85,10 @@ export async function openWorld(ground: Ground, { clock = systemClock }: { clock
   const capacity = new StoredCapacity(inventory.ledgers, inventory.claimPointers, (uid, ledger) =>
     fleet.ledgerChanged(uid, ledger),
   );
-  const placement = new ClaimingPlacement(async (asked) => planDeployment(fleet.views(), asked, () => 0.5), capacity);
+  const placement = new ClaimingPlacement(
+    async (asked) => planDeployment(fleet.views(), asked, () => 0.5),
+    capacity,
+  );
   const links = new TestLinks(agent, agentAddress);
   const records = await openVmRecords(store, 'orchestrator', clock);
   const idempotency = await openIdempotency(store, { clock });
@@ -162,7 +165,11 @@ async function seed(
   const zoneUid = zone.slice('zones/'.length);
   const zoneHeader = newHeader(zoneUid, { ...named, displayName: 'z' }, clock);
   await inventory.zones.insert(zoneUid, { header: zoneHeader, description: '' });
-  await inventory.ledgers.insert(hostUid, { capacity: amounts, overcommit: { cpu: 1, memory: 1 }, claims: {} });
+  await inventory.ledgers.insert(hostUid, {
+    capacity: amounts,
+    overcommit: { cpu: 1, memory: 1 },
+    claims: {},
+  });
   await inventory.hosts.insert(hostUid, {
     header: newHeader(hostUid, { ...named, displayName: 'h1' }, clock),
     cluster: 'clusters/c',
@@ -205,8 +212,14 @@ export class TestLinks {
     this.#address = address;
   }
 
-  hypervisor = async () => ({ client: this.#agent.clients.of(HypervisorServiceDefinition, this.#address), host: 'h1' });
-  storage = async () => ({ client: this.#agent.clients.of(StorageServiceDefinition, this.#address), host: 'h1' });
+  hypervisor = async () => ({
+    client: this.#agent.clients.of(HypervisorServiceDefinition, this.#address),
+    host: 'h1',
+  });
+  storage = async () => ({
+    client: this.#agent.clients.of(StorageServiceDefinition, this.#address),
+    host: 'h1',
+  });
   linkOf = (): HostLink => this.link;
 
   onObservations(listener: (seen: HostObservations) => Promise<void>): Disposable {

@@ -63,7 +63,12 @@ function judgeLive(vm: Intent, seen: Seen): Judgement {
   if (seen.link === 'disconnected') {
     return because('unknown', 'HOST_DISCONNECTED', 'its host cannot be asked: it may run or not');
   }
-  if (run.state === 'unknown') return because('unknown', 'OBSERVATION_INCONCLUSIVE', run.message || 'its host cannot tell whether it runs');
+  if (run.state === 'unknown')
+    return because(
+      'unknown',
+      'OBSERVATION_INCONCLUSIVE',
+      run.message || 'its host cannot tell whether it runs',
+    );
   if (seen.holder?.kind === 'vm.stop' || seen.holder?.kind === 'vm.delete') return { state: 'stopping' };
   if (run.state === 'starting') return { state: 'starting' };
   if (run.state === 'paused') return because('running', 'PAUSED', run.message || 'it is paused');
