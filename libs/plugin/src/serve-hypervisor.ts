@@ -29,14 +29,18 @@ export interface HypervisorParts {
   readonly draining: AbortSignal;
 }
 
-export function serveHypervisor(parts: HypervisorParts): Implementation<typeof HypervisorServiceDefinition> {
-  const { driver, guard, clock, agentId, resources, draining } = parts;
-  const log = new ObservationLog();
-  resources.use(driver.onObservation((observation) => log.append(observation)));
+type Service = Implementation<typeof HypervisorServiceDefinition>;
+type Verbs = Pick<Service, 'startMachine' | 'stopMachine' | 'rebootMachine' | 'removeMachine'>;
+type Views = Omit<Service, keyof Verbs>;
+
+export function serveHypervisor(parts: HypervisorParts): Service {
+  return { ...verbs(parts), ...views(parts) };
+}
+
+/** What touches machines: checked, then fenced, then done whether the caller waits or not. */
+function verbs({ driver, guard }: HypervisorParts): Verbs {
   const known = (host: string): void => checkHost(host, driver.capabilities());
   return {
-    getInfo: async () => ({ info: driver.info }),
-    getCapabilities: async () => ({ agentId, hosts: [...driver.capabilities()] }),
     startMachine: async ({ fence, host, machine }, call) => {
       known(host);
       checkMachine(machine);
@@ -70,6 +74,17 @@ export function serveHypervisor(parts: HypervisorParts): Implementation<typeof H
       await guard.entityGone(vmUid);
       return {};
     },
+  };
+}
+
+/** What only looks. */
+function views({ driver, clock, agentId, resources, draining }: HypervisorParts): Views {
+  const log = new ObservationLog();
+  resources.use(driver.onObservation((observation) => log.append(observation)));
+  const known = (host: string): void => checkHost(host, driver.capabilities());
+  return {
+    getInfo: async () => ({ info: driver.info }),
+    getCapabilities: async () => ({ agentId, hosts: [...driver.capabilities()] }),
     getMachine: async ({ host, vmUid }) => {
       known(host);
       checkUids({ vm_uid: vmUid });

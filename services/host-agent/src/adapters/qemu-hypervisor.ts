@@ -87,11 +87,10 @@ export class QemuHypervisor implements HypervisorDriver {
 
   async shutDownGuests(graceMs: number): Promise<number> {
     const alive = (await this.#driver.list()).filter(({ managed, state }) => managed && state !== 'gone');
+    // A guest that powered itself off before keeps its own reason.
+    const asked = alive.filter(({ state }) => state !== 'powered-off');
     await Promise.all(
-      alive.map(({ vmUid, state }) =>
-        // A guest that powered itself off before keeps its own reason.
-        state === 'powered-off' ? undefined : this.#driver.stop(vmUid, { graceMs, cause: 'host-shutdown' }),
-      ),
+      asked.map(({ vmUid }) => this.#driver.stop(vmUid, { graceMs, cause: 'host-shutdown' })),
     );
     return alive.length;
   }

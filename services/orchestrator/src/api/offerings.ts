@@ -36,12 +36,8 @@ function diskFaults({ sizeBytes }: DiskOffering): FieldViolation[] {
 
 const unused = () => Promise.resolve(undefined);
 
-export function offeringsApi(
-  { computeOfferings, diskOfferings }: Inventory,
-  idempotency: Idempotency,
-  clock: Clock,
-): Implementation<typeof OfferingServiceDefinition> {
-  const compute = new SimpleApi<ComputeOfferingRecord, ComputeOffering>(
+function computeApi({ computeOfferings }: Inventory, idempotency: Idempotency, clock: Clock) {
+  return new SimpleApi<ComputeOfferingRecord, ComputeOffering>(
     {
       entity: computeOfferings,
       createMethod: '/nephos.orchestration.v1.OfferingService/CreateComputeOffering',
@@ -58,7 +54,10 @@ export function offeringsApi(
     idempotency,
     clock,
   );
-  const disk = new SimpleApi<DiskOfferingRecord, DiskOffering>(
+}
+
+function diskApi({ diskOfferings }: Inventory, idempotency: Idempotency, clock: Clock) {
+  return new SimpleApi<DiskOfferingRecord, DiskOffering>(
     {
       entity: diskOfferings,
       createMethod: '/nephos.orchestration.v1.OfferingService/CreateDiskOffering',
@@ -75,6 +74,15 @@ export function offeringsApi(
     idempotency,
     clock,
   );
+}
+
+export function offeringsApi(
+  inventory: Inventory,
+  idempotency: Idempotency,
+  clock: Clock,
+): Implementation<typeof OfferingServiceDefinition> {
+  const compute = computeApi(inventory, idempotency, clock);
+  const disk = diskApi(inventory, idempotency, clock);
   return {
     createComputeOffering: ({ computeOffering }, call) => compute.create(computeOffering, call),
     getComputeOffering: ({ name }) => compute.get(name),
