@@ -6,8 +6,10 @@ import { credentials, Client as GrpcClient } from '@grpc/grpc-js';
 import { callTarget, type Labels } from './address.ts';
 import { Channel } from './channel.ts';
 import { makeClient } from './client.ts';
+import { type Clock, systemClock } from './clock.ts';
 import type { Client, ServiceContract } from './contract.ts';
 import type { ClientEnvironment } from './outgoing.ts';
+import { newUid } from './uid.ts';
 
 export interface TargetOptions {
   /** Only instances that carry all of these. */
