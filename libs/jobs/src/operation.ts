@@ -1,11 +1,10 @@
 /** A job as the long-running operation that it is (google.longrunning, AIP-151). Pure. */
 import type { Operation } from '@nephos/proto/google/longrunning/operations';
 import type { Any } from '@nephos/proto/google/protobuf/any';
-import { Empty } from '@nephos/proto/google/protobuf/empty';
-import { Struct, Value } from '@nephos/proto/google/protobuf/struct';
 import { Job, JobState } from '@nephos/proto/nephos/jobs/v1/jobs';
 import { Cancelled, Internal, Invalid, isUid } from '@nephos/service';
 import { isOver } from './client.ts';
+import { pack, responseOf } from './response.ts';
 import { statusOf } from './status.ts';
 
 const prefix = 'operations/';
@@ -23,10 +22,9 @@ export function operationUid(name: string): string {
 }
 
 /**
- * `metadata` is the job; `response` its result: a Struct for an object, Empty for none, else a Value. A service
- * that promises a resource as response hands it in instead.
+ * `metadata` is the job; `response` what it gave: the message that the result names, else a Struct, Value or Empty.
  */
-export function operationOf(job: Job, response: Any = responseOf(job)): Operation {
+export function operationOf(job: Job, response: Any = responseOf(job.result)): Operation {
   const done = isOver(job.state);
   return {
     name: operationName(job.header?.uid ?? ''),
@@ -43,20 +41,4 @@ function outcomeOf(job: Job, response: Any): Operation['result'] {
       ? new Cancelled('JOB_CANCELLED', 'the job was cancelled')
       : new Internal('INTERNAL', 'the job failed without an error on record');
   return { $case: 'error', value: job.error ?? statusOf(missing) };
-}
-
-function responseOf({ result }: Job): Any {
-  const value: unknown = result;
-  if (value === undefined || value === null) return pack(Empty, {});
-  if (typeof value === 'object' && !Array.isArray(value)) return pack(Struct, Struct.wrap({ ...value }));
-  return pack(Value, Value.wrap(value));
-}
-
-interface Codec<T> {
-  readonly $type: string;
-  encode(message: T): { finish(): Uint8Array };
-}
-
-function pack<T>(type: Codec<T>, message: T): Any {
-  return { typeUrl: `type.googleapis.com/${type.$type}`, value: Buffer.from(type.encode(message).finish()) };
 }

@@ -59,7 +59,8 @@ export const importTemplate = defineJob<ImportInput, object, ImportDeps>({
     return job.step('ready', async () => {
       job.progress(100, 'ready');
       const stored = await settle(job.input.templateUid, deps, (template) => ready(template, image));
-      return Template.toJSON(deps.templates.message(stored)) as object;
+      const message = Template.toJSON(deps.templates.message(stored)) as object;
+      return { '@type': `type.googleapis.com/${Template.$type}`, ...message };
     });
   },
 });
