@@ -4,16 +4,23 @@
  */
 import path from 'node:path';
 import { hostAndPort } from './address.ts';
-import { type ConfigSchema, type ConfigValues, config, type Environment, parseConfig } from './config.ts';
+import {
+  type ConfigField,
+  type ConfigSchema,
+  type ConfigValues,
+  config,
+  type Environment,
+  parseConfig,
+} from './config.ts';
 
-/** `host:port`, checked. */
-function addressField(description: string, fallback: string) {
+/** `host:port`, checked when given. */
+function addressField(description: string, fallback: string, hostAlone = false): ConfigField<string> {
   return {
     description,
     fallback: { value: fallback },
     secret: false,
-    parse(text: string): string {
-      hostAndPort(text);
+    parse(text) {
+      if (!hostAlone || text.includes(':')) hostAndPort(text);
       return text;
     },
   };
@@ -21,7 +28,7 @@ function addressField(description: string, fallback: string) {
 
 const commonSchema = {
   bind: addressField('host:port to listen on; port 0 takes a free one', '127.0.0.1:0'),
-  advertise: config.text({ description: 'host or host:port that others reach this service at', default: '' }),
+  advertise: addressField('host or host:port that others reach this service at', '', true),
   zone: config.text({ description: 'the zone that this instance serves, if one', default: '' }),
   data: config.path({
     description: 'folder that this service keeps its files in',
@@ -42,10 +49,7 @@ const commonSchema = {
     default: 'info',
   }),
   logTo: config.choice(['stdout', 'stderr'], { description: 'where log lines go', default: 'stderr' }),
-  metricsBind: config.text({
-    description: 'host:port to serve Prometheus metrics on; off by default',
-    default: '',
-  }),
+  metricsBind: addressField('host:port to serve Prometheus metrics on; off by default', ''),
   failpoints: config.text({ description: 'unix socket of a test that controls the failpoints', default: '' }),
   drainDelay: config.duration({
     description: 'how long a draining service still takes calls, so that callers learn of it',

@@ -13,7 +13,7 @@ export interface Lifecycle {
   readonly healthy: boolean;
   /** Called with the advertised address once calls are taken; at once if they are already. */
   onServing(react: (address: Address) => Promise<void> | void): void;
-  /** Called when draining begins, before the server stops taking calls; awaited within the drain delay's bound. */
+  /** Called when draining begins, before the server stops taking calls; awaited for as long as the grace lasts. */
   onDraining(react: () => Promise<void> | void): void;
   /** Called with each change of health. */
   onHealth(react: (healthy: boolean) => void): void;
@@ -60,10 +60,11 @@ export class LifecycleControl implements Lifecycle {
     this.#health.push(react);
   }
 
-  async serving(address: Address): Promise<void> {
+  /** Not awaited: a part that takes its time, such as the directory, does not hold the service back. */
+  serving(address: Address): void {
     this.#address = address;
     this.#move('serving', { address: `${address.host}:${address.port}` });
-    await Promise.all(this.#serving.map((react) => this.#call(() => react(address))));
+    for (const react of this.#serving) void this.#call(() => react(address));
   }
 
   async draining(): Promise<void> {

@@ -130,7 +130,7 @@ class Life {
     lifecycle.onHealth((healthy) => this.#server.health.setServing(healthy && lifecycle.state === 'serving'));
     await checks.ask();
     this.#server.health.setServing(lifecycle.healthy);
-    await lifecycle.serving(advertisedAddress(this.#config.advertise, bound));
+    lifecycle.serving(advertisedAddress(this.#config.advertise, bound));
     loops.start('health', (signal) => checks.watch(signal));
   }
 
@@ -149,10 +149,18 @@ class Life {
     return { context, address, stop, closed, [Symbol.asyncDispose]: () => stop() };
   }
 
+  /** Tells the parts, the directory among them; one that hangs is left behind. */
+  async #leave(graceMs: number): Promise<void> {
+    const { lifecycle, clock } = this.#parts;
+    using bound = new DisposableStack();
+    const late = new Promise<void>((resolve) => bound.use(clock.timer(graceMs, resolve)));
+    await Promise.race([lifecycle.draining(), late]);
+  }
+
   async #stop(graceMs: number): Promise<void> {
     const { lifecycle, loops, clock } = this.#parts;
     this.#server.health.setServing(false);
-    await lifecycle.draining();
+    await this.#leave(graceMs);
     await clock.sleep(Math.min(this.#config.drainDelay, graceMs));
     await this.#server.close(graceMs);
     await loops.stop(graceMs);

@@ -1,5 +1,8 @@
 /** What a service tells of itself: log lines, spans, figures, reflection. */
 
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { BinaryReader, BinaryWriter } from '@bufbuild/protobuf/wire';
 import grpc from '@grpc/grpc-js';
 import { describe, expect, test } from '@jest/globals';
@@ -129,6 +132,31 @@ describe('spans', () => {
     await front.stop();
     await back.stop();
     await tracerProvider.shutdown();
+  });
+});
+
+describe('an exporter', () => {
+  test('gets the spans where one is configured, all of them before the service has stopped', async () => {
+    const posts: { url: string | undefined; body: string }[] = [];
+    const collector = createServer((request, response) => {
+      void text(request).then((body) => {
+        posts.push({ url: request.url, body });
+        response.setHeader('content-type', 'application/json').end('{}');
+      });
+    });
+    await new Promise<void>((resolve) => collector.listen(0, '127.0.0.1', resolve));
+    const { port } = collector.address() as AddressInfo;
+    const echo = await startEcho({}, () => {}, {
+      ...quiet,
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
+    });
+    await echo.client.say({});
+    await echo[Symbol.asyncDispose]();
+    collector.closeAllConnections();
+    collector.close();
+    expect(posts.map(({ url }) => url)).toEqual(['/v1/traces']);
+    expect(posts[0]?.body).toContain('nephos.test.v1.Echo/Say');
+    expect(posts[0]?.body).toContain('service.instance.id');
   });
 });
 
