@@ -57,6 +57,9 @@ export const hostAgent = defineService({
     const { simulatedLatency, simulatedFaultPercent, simulatedSeed, ...options } = ctx.config;
     const store = await openServiceStore(ctx);
     const agentId = await agentIdentity(ctx.config.data, options.agentId);
+    await joinDirectory(ctx, { labels: { agent: agentId } });
+    // Before the drivers make clients: a channel made earlier knows no directory.
+    await joinDirectory(ctx, { labels: { agent: agentId } });
     const knobs = {
       latencyMs: simulatedLatency,
       faultRate: simulatedFaultPercent / 100,
@@ -75,8 +78,6 @@ export const hostAgent = defineService({
       StorageServiceDefinition,
       serveStorage({ driver: storage, guard, hosts: () => hypervisor.capabilities() }),
     );
-    await joinDirectory(ctx, { labels: { agent: agentId } });
-
     lifecycle.onDraining(async () => {
       if (options.agentStopGuests) await hypervisor.shutDownGuests(options.agentStopGrace);
       leaving.abort();
