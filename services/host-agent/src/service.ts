@@ -57,7 +57,6 @@ export const hostAgent = defineService({
     const { simulatedLatency, simulatedFaultPercent, simulatedSeed, ...options } = ctx.config;
     const store = await openServiceStore(ctx);
     const agentId = await agentIdentity(ctx.config.data, options.agentId);
-    await joinDirectory(ctx, { labels: { agent: agentId } });
     // Before the drivers make clients: a channel made earlier knows no directory.
     await joinDirectory(ctx, { labels: { agent: agentId } });
     const knobs = {
