@@ -1,0 +1,24 @@
+/**
+ * A port that stays a service's own over its restarts. It lies below the range that the kernel gives to outgoing
+ * connections, so that none takes it while the service is down.
+ */
+import { randomInt } from 'node:crypto';
+import { createServer } from 'node:net';
+
+const lowest = 20_000;
+const highest = 32_000;
+
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(lowest, highest);
+    if (await isFree(port)) return port;
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
+}
