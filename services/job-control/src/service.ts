@@ -67,6 +67,7 @@ export const jobControlService = defineService({
       onLost: (partition) => scheduler.lost(partition),
     });
     scheduler.leases = partitions;
+    ctx.lifecycle.onDraining(() => scheduler.drain());
     // An exclusive store's partitions are taken before the first call, so that none is refused.
     if (store.exclusive) await partitions.tend();
 

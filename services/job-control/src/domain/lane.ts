@@ -23,6 +23,11 @@ export function laneOf(lane: Lane, partition: number, type: string): string {
 
 const perEpoch = 2 ** 32;
 
+/** The epoch in which a place was given out. */
+export function epochOfPlace(place: number): number {
+  return Math.floor(place / perEpoch);
+}
+
 /** Places in ready lanes: rising in a partition over all epochs, without a record of the last one given out. */
 export class Places {
   readonly #base: number;

@@ -71,24 +71,25 @@ export class Commands {
 
   async #stop(job: LiveJob, record: JobRecord): Promise<void> {
     const core = this.#core;
-    core.bypass(job);
     const neverRan = !job.dispatched && record.mayHaveRun !== true && record.startedAt === undefined;
     if (neverRan) {
+      core.bypass(job);
       core.queue(record.type).leave(job);
       job.record = record;
       return await this.#options.end(job, { state: 'cancelled', error: recordOfThrown(stopError(record)) });
     }
     // An executor that may come back within the grace is told then.
-    if (job.holder !== undefined || job.lostBy !== undefined) {
+    if (job.holder !== undefined || job.lostBy !== undefined || core.inGrace(job)) {
       await core.table.change(job, record, 'cancel-requested');
       core.tellStop(job);
       await this.#options.waits.cancelChildren(record);
-      return;
+      return core.table.forget(job);
     }
     if (record.unwind !== undefined) {
       await core.table.change(job, record, 'cancel-requested');
       return core.table.forget(job);
     }
+    core.bypass(job);
     core.queue(record.type).leave(job);
     await this.#unwind(job, record, recordOfThrown(stopError(record)), record.cancelRequested === true);
   }

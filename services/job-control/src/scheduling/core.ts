@@ -13,7 +13,7 @@ import type { Logger } from 'pino';
 import type { JobLog } from '../adapters/job-log.ts';
 import type { Partitions } from '../adapters/partitions.ts';
 import { recordOfThrown } from '../domain/errors.ts';
-import { Places } from '../domain/lane.ts';
+import { epochOfPlace, Places } from '../domain/lane.ts';
 import { type JobRecord, ready, unwinding } from '../domain/record.ts';
 import { assignmentOf } from '../domain/assignment.ts';
 import { JobTable } from './job-table.ts';
@@ -53,6 +53,8 @@ export class SchedulerCore {
   readonly #queues = new Map<string, ReadyQueue>();
   readonly #partitions = new Map<number, Partition>();
   readonly #bypassed = new Map<string, number>();
+  /** This process ends: nothing is assigned, and who leaves is not replaced here. */
+  stopping = false;
   #token = 0;
   #leases: Partitions | undefined;
 
@@ -115,12 +117,13 @@ export class SchedulerCore {
       read: async (lane, after, limit) =>
         await this.options.jobs.find({ where: { lane, order: { gt: after } }, orderBy: 'lane', limit }),
       admit: async (stored) => {
-        if (this.table.live.has(stored.id) || this.#wasBypassed(stored)) return undefined;
+        if (this.#wasBypassed(stored)) return undefined;
         const job = (await this.table.adopt(stored)) ?? (await this.table.load(stored.id));
         const still = job.record.lane === stored.value.lane && job.record.order === stored.value.order;
-        return still && job.holder === undefined && !job.queued ? job : undefined;
+        const free = job.holder === undefined && job.lostBy === undefined && !job.queued;
+        return still && free ? job : undefined;
       },
-      waits: (job) => this.#inGrace(job),
+      waits: (job) => this.inGrace(job),
       onReady: () => this.pump(type),
       onFailure: (error) => this.options.onFailure(error),
     });
@@ -152,13 +155,25 @@ export class SchedulerCore {
     await this.requeue(job, (record, order) => ready(unwinding(record, recordOfThrown(error), cancelled), order), 'unwinding');
   }
 
+  /** It was ready under a former owner, and its executor may still come back for it. */
+  inGrace(job: LiveJob): boolean {
+    const partition = this.#partitions.get(job.record.partition);
+    const { order, epoch } = job.record;
+    if (partition === undefined || job.dispatched || order === undefined || epochOfPlace(order) >= epoch) return false;
+    return this.clock.monotonic() - partition.takenAt < this.options.graceMs;
+  }
+
   /** Assigns what can be assigned of a type. */
   pump(type: string): void {
-    const queue = this.#queues.get(type);
-    if (queue === undefined || !this.sessions.serves(type)) return;
+    if (this.stopping || !this.sessions.serves(type)) return;
+    const queue = this.queue(type);
     while (this.sessions.hasRoom(type)) {
       const job = queue.take();
       if (job === undefined) break;
+      if (this.mustStop(job)) {
+        this.unwindLater(job, stopError(job.record)).catch((error: unknown) => this.options.onFailure(error));
+        continue;
+      }
       const session = this.sessions.pick(type, job.record.version);
       if (session === undefined) break;
       this.#assign(job, session);
@@ -231,12 +246,6 @@ export class SchedulerCore {
     job.start(this.now(), this.clock.monotonic());
     session.held.set(job.uid, job);
     return this.#token;
-  }
-
-  #inGrace(job: LiveJob): boolean {
-    const partition = this.#partitions.get(job.record.partition);
-    if (partition === undefined || job.dispatched || !job.adopted) return false;
-    return this.clock.monotonic() - partition.takenAt < this.options.graceMs;
   }
 
   #graceOver(): void {

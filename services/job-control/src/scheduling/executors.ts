@@ -41,12 +41,14 @@ export class Executors {
     const session = new Session(hello.value, this.#core.clock.monotonic());
     this.#begin(session);
     const announced = hello.value.announcement?.jobs ?? [];
-    const reading = this.#read(session, frames, [...first.value.reports.slice(1)], announced);
+    this.#read(session, frames, first.value.reports.slice(1), announced).catch((error: unknown) => {
+      this.#core.log.debug({ err: error, executor: session.executor }, "an executor's stream broke");
+    });
     try {
       for await (const orders of session.orders) yield { orders: [...orders] };
     } finally {
       this.#lost(session);
-      await reading.catch(() => {});
+      void frames.return?.();
     }
   }
 
@@ -165,7 +167,7 @@ export class Executors {
 
   #assignAnew(job: LiveJob, expected: boolean): void {
     job.lostBy = undefined;
-    if (this.#core.table.live.get(job.uid) !== job) return;
+    if (this.#core.stopping || this.#core.table.live.get(job.uid) !== job) return;
     this.#requeue(job, expected).catch((error: unknown) => {
       this.#core.log.warn({ err: error, job: job.uid }, 'a job could not be assigned anew');
     });

@@ -52,9 +52,8 @@ export class JobTable {
     const { uid } = record.header;
     const after = { id: uid, revision: 1, eventSeq: 1, value: record };
     const event = record.level === 'all' ? this.#options.jobs.eventOf(undefined, after, { verb: 'submitted' }) : undefined;
-    const job = new LiveJob(await this.#writer.insert(uid, record, event));
-    this.#live.set(uid, job);
-    return job;
+    // A page may have brought it into memory before its writer heard that it is stored.
+    return this.#keep(await this.#writer.insert(uid, record, event));
   }
 
   /** The job in memory, read and adopted where it is not. Throws `NotFound`, `Unavailable`. */
@@ -74,9 +73,7 @@ export class JobTable {
     if (stored.value.epoch === epoch || isOver(stored.value)) return this.#keep(stored);
     const value = { ...adopted(stored.value, epoch), ...change };
     try {
-      const job = this.#keep(await this.#writer.update(stored.id, stored.revision, value, undefined));
-      job.adopted = stored.value.lane?.startsWith('ready/') === true;
-      return job;
+      return this.#keep(await this.#writer.update(stored.id, stored.revision, value, undefined));
     } catch (error) {
       if (error instanceof Conflict) return undefined;
       throw error;

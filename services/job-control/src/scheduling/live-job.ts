@@ -25,8 +25,6 @@ export class LiveJob {
   holder: Holder | undefined;
   /** Who held it when the stream broke, until the grace is over. */
   lostBy: { readonly executor: string; readonly token: number } | undefined;
-  /** Taken over while it stood in a ready lane: an executor may still run it. */
-  adopted = false;
   /** The last token given out for it in this epoch. */
   lastToken: number | undefined;
   /** Its holder was told that it is late. */

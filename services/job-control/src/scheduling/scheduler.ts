@@ -42,6 +42,11 @@ export class Scheduler {
     this.core.leases = leases;
   }
 
+  /** From here on jobs are left to the next owner, as they are. */
+  drain(): void {
+    this.core.stopping = true;
+  }
+
   taken(partition: number, epoch: number): void {
     this.core.take(partition, epoch);
     adoptSleepers(partition, { core: this.core, waits: this.#waits, due: this.#due }).catch((error: unknown) => {
