@@ -1,0 +1,93 @@
+/** What runs where: services, processes, ports, folders and environments of the local platform. Pure. */
+import path from 'node:path';
+
+export const repository = path.resolve(import.meta.dirname, '../../..');
+
+/** Node keeps compiled code here; costs nothing to lose. */
+export const compileCache = path.join(repository, '.cache/node-compile');
+
+export const host = '127.0.0.1';
+
+/** In the order of their ports, which come after the broker's. */
+export const serviceNames = ['directory', 'job-control', 'orchestrator', 'template', 'host-agent'] as const;
+export type ServiceName = (typeof serviceNames)[number];
+
+/** `qemu`: real guests; `simulated`: nothing boots. Each keeps a world of its own. */
+export type Mode = 'qemu' | 'simulated';
+
+export interface LayoutOptions {
+  readonly data: string;
+  readonly portBase: number;
+  readonly mode: Mode;
+  /** True: a process for each service. */
+  readonly isolate: boolean;
+  readonly logLevel: string;
+}
+
+/** A process and the services in it. */
+export interface Group {
+  readonly name: string;
+  readonly services: readonly ServiceName[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export interface Layout {
+  readonly options: LayoutOptions;
+  /** What this mode keeps. */
+  readonly state: string;
+  readonly logs: string;
+  /** Images that templates are made from by name. */
+  readonly builtIn: string;
+  readonly nats: {
+    readonly port: number;
+    readonly url: string;
+    readonly store: string;
+    readonly config: string;
+  };
+  /** In the order in which they are started; stopped in reverse of `stopOrder`. */
+  readonly groups: readonly Group[];
+  address(service: ServiceName): string;
+  dataOf(service: ServiceName): string;
+}
+
+export function layoutOf(options: LayoutOptions): Layout {
+  const { data, portBase, mode, isolate } = options;
+  const state = path.join(data, mode);
+  const builtIn = path.join(state, 'built-in');
+  const natsPort = portBase;
+  const url = `nats://${host}:${natsPort}`;
+  const store = path.join(state, 'nats');
+  const address = (service: ServiceName) => `${host}:${portBase + 1 + serviceNames.indexOf(service)}`;
+  const dataOf = (service: ServiceName) => path.join(state, service);
+  const common = {
+    NEPHOS_NATS: url,
+    NEPHOS_DIRECTORY: address('directory'),
+    NEPHOS_LOG_LEVEL: options.logLevel,
+    NEPHOS_LOG_TO: 'stderr',
+    NEPHOS_TEMPLATE_BUILT_IN: builtIn,
+    NEPHOS_HYPERVISOR: mode,
+    NEPHOS_AGENT_STOP_GUESTS: 'true',
+    // Callers here learn at once that a service leaves: nothing is gained by waiting for them.
+    NEPHOS_DRAIN_DELAY: '50ms',
+    NODE_COMPILE_CACHE: compileCache,
+  };
+  const group = (name: string, services: readonly ServiceName[]): Group => ({
+    name,
+    services,
+    env: {
+      ...common,
+      ...Object.assign({}, ...services.map((each) => own(each, address(each), dataOf(each)))),
+    },
+  });
+  const controlPlane = serviceNames.filter((name) => name !== 'host-agent');
+  const groups = isolate
+    ? serviceNames.map((name) => group(name, [name]))
+    : [group('control-plane', controlPlane), group('host-agent', ['host-agent'])];
+  const nats = { port: natsPort, url, store, config: path.join(state, 'nats.conf') };
+  return { options, state, logs: path.join(data, 'log'), builtIn, nats, groups, address, dataOf };
+}
+
+function own(service: ServiceName, bind: string, data: string): Record<string, string> {
+  const prefix = `NEPHOS_${service.replaceAll('-', '_').toUpperCase()}`;
+  return { [`${prefix}_BIND`]: bind, [`${prefix}_DATA`]: data };
+}
