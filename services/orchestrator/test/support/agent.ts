@@ -153,15 +153,10 @@ export class TestAgent implements AsyncDisposable {
   }
 
   #storage(): Implementation<typeof StorageServiceDefinition> {
-    const agent = this;
     return {
       getInfo: async () => ({}),
       getCapabilities: async () => ({}),
-      async *ensureTemplate({ sizeBytes }) {
-        agent.#enter('ensureTemplate');
-        yield { presentBytes: sizeBytes / 2n, complete: false };
-        yield { presentBytes: sizeBytes, complete: true };
-      },
+      ensureTemplate: (request) => this.#ensureTemplate(request),
       createVolume: async ({ fence, volumeUid, sizeBytes, templateSha256 }) => {
         this.#enter('createVolume', fence);
         this.volumes.set(volumeUid, { volumeUid, sizeBytes, templateSha256, managed: true });
@@ -176,6 +171,12 @@ export class TestAgent implements AsyncDisposable {
       listVolumes: async () => ({ volumes: [...this.volumes.values()] }),
       recover: async () => ({}),
     };
+  }
+
+  async *#ensureTemplate({ sizeBytes }: { readonly sizeBytes: bigint }) {
+    this.#enter('ensureTemplate');
+    yield { presentBytes: sizeBytes / 2n, complete: false };
+    yield { presentBytes: sizeBytes, complete: true };
   }
 }
 
