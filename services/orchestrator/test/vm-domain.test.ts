@@ -212,7 +212,7 @@ describe('drift', () => {
           const drift = driftOf(world.vm, { incarnation: world.run, link: 'up', now });
           if (!drift) return;
           if (drift.kind === 'follow-power-off') {
-            world = { ...world, vm: vmOf({ ...world.vm }, { ...world.vm.spec, desiredPower: 'off' }) };
+            world = { ...world, vm: { ...world.vm, spec: { ...world.vm.spec, desiredPower: 'off' } } };
             continue;
           }
           const left = after(world.vm, world.run, drift.operation);
@@ -221,6 +221,7 @@ describe('drift', () => {
         }
         throw new Error(`no rest: ${JSON.stringify(world)}`);
       }),
+      { numRuns: 2000 },
     );
   });
 
