@@ -55,13 +55,13 @@ export interface JobRecord {
   /** Of the partition's owner at the time of the last write or adoption. */
   readonly epoch: number;
   /** Where it waits and in which place; none once it is over. */
-  readonly lane?: string;
-  readonly order?: number;
+  readonly lane?: string | undefined;
+  readonly order?: number | undefined;
   readonly root: string;
-  readonly parent?: string;
+  readonly parent?: string | undefined;
   /** The root's resource name: index of the tree. */
   readonly tree: string;
-  readonly target?: string;
+  readonly target?: string | undefined;
   /** JSON text of an object. */
   readonly input: string;
   readonly timeoutMs: number;
@@ -71,38 +71,38 @@ export interface JobRecord {
   readonly requestId: string;
   readonly traceparent: string;
   /** Who held it under this fence or a lower one holds it no more. */
-  readonly fence?: Fence;
+  readonly fence?: Fence | undefined;
   /** Tries since a step was recorded that are over. */
   readonly attempt: number;
   /** Executors lost with it since a step was recorded. */
-  readonly losses?: number;
+  readonly losses?: number | undefined;
   /** It may have started before, so that it cannot end without asking an executor. */
-  readonly mayHaveRun?: boolean;
+  readonly mayHaveRun?: boolean | undefined;
   /** Milliseconds since 1970. */
-  readonly startedAt?: number;
-  readonly endedAt?: number;
+  readonly startedAt?: number | undefined;
+  readonly endedAt?: number | undefined;
   /** Since its first start, on the owners' monotonic clocks. */
-  readonly elapsedMs?: number;
-  readonly backoffMs?: number;
-  readonly nextAttemptAt?: number;
-  readonly steps?: readonly StepRecord[];
-  readonly progress?: { readonly percent: number; readonly message: string };
-  readonly result?: string;
-  readonly error?: ErrorRecord;
-  readonly cancelRequested?: boolean;
-  readonly unwind?: { readonly error: ErrorRecord; readonly cancelled: boolean };
+  readonly elapsedMs?: number | undefined;
+  readonly backoffMs?: number | undefined;
+  readonly nextAttemptAt?: number | undefined;
+  readonly steps?: readonly StepRecord[] | undefined;
+  readonly progress?: { readonly percent: number; readonly message: string } | undefined;
+  readonly result?: string | undefined;
+  readonly error?: ErrorRecord | undefined;
+  readonly cancelRequested?: boolean | undefined;
+  readonly unwind?: { readonly error: ErrorRecord; readonly cancelled: boolean } | undefined;
   /** Steps whose undo is given up. */
-  readonly skipSteps?: readonly string[];
+  readonly skipSteps?: readonly string[] | undefined;
   /** Recorded steps are matched by name alone. */
-  readonly lenient?: boolean;
+  readonly lenient?: boolean | undefined;
   /** Uids of jobs that must be over before it is assigned again. */
-  readonly waits?: readonly string[];
-  readonly children?: readonly string[];
-  readonly block?: { readonly reason: BlockReason; readonly message: string; readonly at: number };
+  readonly waits?: readonly string[] | undefined;
+  readonly children?: readonly string[] | undefined;
+  readonly block?: { readonly reason: BlockReason; readonly message: string; readonly at: number } | undefined;
   /** Root jobs that are over: when, for retention. */
-  readonly expiry?: number;
+  readonly expiry?: number | undefined;
   /** Why somebody might look for it: blocked, failed, cancelled. */
-  readonly trouble?: 'blocked' | 'failed' | 'cancelled';
+  readonly trouble?: 'blocked' | 'failed' | 'cancelled' | undefined;
 }
 
 export function isOver({ state }: Pick<JobRecord, 'state'>): boolean {
@@ -129,15 +129,15 @@ function placed(record: JobRecord, lane: Lane, order: number): JobRecord {
 
 /** Back among those that wait for an executor. */
 export function ready(record: JobRecord, order: number): JobRecord {
-  const { nextAttemptAt: _at, backoffMs: _backoff, waits: _waits, ...rest } = record;
-  return placed({ ...rest, state: record.unwind === undefined ? 'queued' : 'unwinding' }, 'ready', order);
+  const state = record.unwind === undefined ? 'queued' : 'unwinding';
+  return placed({ ...record, state, nextAttemptAt: undefined, backoffMs: undefined, waits: undefined }, 'ready', order);
 }
 
 export function withStep(record: JobRecord, step: StepRecord, version: number): JobRecord {
   const others = (record.steps ?? []).filter(({ name }) => name !== step.name);
   const steps = [...others, step].sort((a, b) => a.position - b.position);
-  const { error: _error, losses: _losses, ...rest } = record;
-  return { ...(record.unwind === undefined ? rest : record), version, steps, attempt: 0, mayHaveRun: true };
+  const forwards = record.unwind === undefined ? { error: undefined, losses: undefined } : {};
+  return { ...record, ...forwards, version, steps, attempt: 0, mayHaveRun: true };
 }
 
 export function withChild(record: JobRecord, uid: string): JobRecord {
@@ -158,8 +158,8 @@ export function delayed(record: JobRecord, error: ErrorRecord, backoffMs: number
 
 /** From here on it only undoes. */
 export function unwinding(record: JobRecord, error: ErrorRecord, cancelled: boolean): JobRecord {
-  const { block: _block, trouble: _trouble, nextAttemptAt: _at, ...rest } = record;
-  return { ...rest, state: 'unwinding', error, unwind: { error, cancelled }, mayHaveRun: true };
+  const free = { block: undefined, trouble: undefined, nextAttemptAt: undefined };
+  return { ...record, ...free, state: 'unwinding', error, unwind: { error, cancelled }, mayHaveRun: true };
 }
 
 export function blocked(record: JobRecord, reason: BlockReason, message: string, at: number): JobRecord {
@@ -169,8 +169,8 @@ export function blocked(record: JobRecord, reason: BlockReason, message: string,
 
 /** Out of being blocked, on to what it was doing. */
 export function resumed(record: JobRecord, order: number): JobRecord {
-  const { block: _block, trouble: _trouble, losses: _losses, ...rest } = record;
-  return ready({ ...rest, lenient: true, attempt: 0 }, order);
+  const free = { block: undefined, trouble: undefined, losses: undefined };
+  return ready({ ...record, ...free, lenient: true, attempt: 0 }, order);
 }
 
 /** How a job ended. */
@@ -178,10 +178,20 @@ export type Ending =
   | { readonly state: 'succeeded'; readonly result: string }
   | { readonly state: 'failed' | 'cancelled'; readonly error: ErrorRecord };
 
+/** What a job that is over has no more. Set, not deleted: this is the hot path, and undefined is not stored. */
+const nothing = {
+  lane: undefined,
+  order: undefined,
+  waits: undefined,
+  block: undefined,
+  unwind: undefined,
+  nextAttemptAt: undefined,
+  backoffMs: undefined,
+} as const;
+
 export function over(record: JobRecord, ending: Ending, at: number): JobRecord {
-  const { lane: _lane, order: _order, waits: _waits, block: _block, trouble: _trouble, ...rest } = record;
-  const { error: _error, unwind: _unwind, nextAttemptAt: _at, backoffMs: _backoff, ...bare } = rest;
-  const root = record.parent === undefined ? { expiry: at } : {};
-  if (ending.state === 'succeeded') return { ...bare, ...root, state: 'succeeded', result: ending.result, endedAt: at };
-  return { ...bare, ...root, state: ending.state, error: ending.error, trouble: ending.state, endedAt: at };
+  const expiry = record.parent === undefined ? at : undefined;
+  const done = { ...record, ...nothing, expiry, endedAt: at };
+  if (ending.state !== 'succeeded') return { ...done, state: ending.state, error: ending.error, trouble: ending.state };
+  return { ...done, state: 'succeeded', result: ending.result, error: undefined, trouble: undefined };
 }

@@ -111,17 +111,19 @@ export class SchedulerCore {
   queue(type: string): ReadyQueue {
     const known = this.#queues.get(type);
     if (known !== undefined) return known;
-    const queue = new ReadyQueue({
+    const queue: ReadyQueue = new ReadyQueue({
       type,
       window: this.options.window,
       read: async (lane, after, limit) =>
         await this.options.jobs.find({ where: { lane, order: { gt: after } }, orderBy: 'lane', limit }),
       admit: async (stored) => {
-        if (this.#wasBypassed(stored)) return undefined;
+        if (this.#wasBypassed(stored)) return;
         const job = (await this.table.adopt(stored)) ?? (await this.table.load(stored.id));
         const still = job.record.lane === stored.value.lane && job.record.order === stored.value.order;
-        const free = job.holder === undefined && job.lostBy === undefined && !job.queued;
-        return still && free ? job : undefined;
+        const free = job.holder === undefined && job.lostBy === undefined;
+        if (!still || !free) return;
+        this.table.retain(job);
+        queue.add(job);
       },
       waits: (job) => this.inGrace(job),
       onReady: () => this.pump(type),
@@ -239,6 +241,7 @@ export class SchedulerCore {
   }
 
   #hold(job: LiveJob, session: Session): number {
+    this.table.retain(job);
     this.#token += 1;
     job.holder = { session, token: this.#token };
     job.lastToken = this.#token;

@@ -6,7 +6,7 @@
  */
 import type { EntityCollection } from '@nephos/events';
 import type { Job } from '@nephos/proto/nephos/jobs/v1/jobs';
-import { type Clock, Conflict, NotFound, Unavailable } from '@nephos/service';
+import { type Clock, Conflict, Internal, NotFound, Unavailable } from '@nephos/service';
 import type { Json, Stored } from '@nephos/store';
 import { JobWriter } from '../adapters/job-writer.ts';
 import { adopted, isOver, type JobRecord } from '../domain/record.ts';
@@ -70,6 +70,7 @@ export class JobTable {
     const known = this.#live.get(stored.id);
     if (known !== undefined) return known;
     const epoch = this.epoch(stored.value.partition);
+    if (stored.value.epoch > epoch) throw this.#fenced(stored.value.partition);
     if (stored.value.epoch === epoch || isOver(stored.value)) return this.#keep(stored);
     const value = { ...adopted(stored.value, epoch), ...change };
     try {
@@ -86,6 +87,7 @@ export class JobTable {
    */
   async change(job: LiveJob, next: JobRecord, verb: string | undefined): Promise<void> {
     const { clock, jobs } = this.#options;
+    this.retain(job);
     const before = { id: job.uid, revision: job.revision, eventSeq: job.eventSeq, value: job.record };
     const value = job.completed(next, clock.now().toISOString(), clock.monotonic());
     job.record = value;
@@ -97,7 +99,7 @@ export class JobTable {
     try {
       job.stored = await this.#writer.update(job.uid, { epoch: value.epoch }, value, event);
     } catch (error) {
-      if (error instanceof Conflict) this.#options.onFenced(value.partition);
+      if (error instanceof Conflict) throw this.#fenced(value.partition);
       throw error;
     }
     this.touch(job.uid);
@@ -118,6 +120,16 @@ export class JobTable {
         if (watchers.size === 0) this.#watchers.delete(uid);
       },
     };
+  }
+
+  /**
+   * Keeps in memory what was loaded a moment ago, though somebody else may have let go of it since. To be called
+   * before anything is made of a loaded job, without waiting in between.
+   */
+  retain(job: LiveJob): void {
+    const other = this.#live.get(job.uid);
+    if (other === undefined) this.#live.set(job.uid, job);
+    else if (other !== job) throw new Internal('INTERNAL', `job ${job.uid} is in memory twice`);
   }
 
   /** Lets go of a job that nobody holds and that stands in no queue. */
@@ -156,6 +168,12 @@ export class JobTable {
       const job = await this.adopt(stored);
       if (job !== undefined) return job;
     }
+  }
+
+  /** The partition is another's. Whoever asked may ask that one. */
+  #fenced(partition: number): Unavailable {
+    this.#options.onFenced(partition);
+    return new Unavailable('LEASE_LOST', 'another instance of job control took over these jobs', { retryAfterMs: 500 });
   }
 
   #keep(stored: Stored<JobRecord>): LiveJob {

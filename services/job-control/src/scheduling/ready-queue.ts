@@ -16,8 +16,8 @@ export interface QueueOptions {
   readonly window: number;
   /** A page of a lane in order, behind a place. */
   readonly read: (lane: string, after: number, limit: number) => Promise<Page<JobRecord>>;
-  /** Takes what a page brought into memory, stamped; undefined where it is not to be queued (any more). */
-  readonly admit: (stored: Stored<JobRecord>) => Promise<LiveJob | undefined>;
+  /** Takes what a page brought into memory, stamped, and adds it unless it went another way meanwhile. */
+  readonly admit: (stored: Stored<JobRecord>) => Promise<void>;
   /** True: it was adopted and its executor may still come back for it. */
   readonly waits: (job: LiveJob) => boolean;
   readonly onReady: () => void;
@@ -181,8 +181,7 @@ export class ReadyQueue {
       const last = items.at(-1)?.value.order;
       if (last !== undefined) lane.cursor = last;
       if (items.length < pageSize && lane.onTheWay === 0 && !lane.dirty) lane.more = false;
-      const jobs = await Promise.all(items.map((stored) => admit(stored)));
-      for (const job of jobs) if (job !== undefined) this.add(job);
+      await Promise.all(items.map((stored) => admit(stored)));
     } catch (error) {
       onFailure(error);
     } finally {

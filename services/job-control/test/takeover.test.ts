@@ -1,0 +1,129 @@
+/** Two owners on one store: leases, epochs, and a former owner that changes nothing any more. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { openEntity } from '@nephos/events';
+import { NewJob } from '@nephos/proto/nephos/jobs/v1/jobs';
+import { newUid, systemClock } from '@nephos/service';
+import { type Collection, openStore, type Store } from '@nephos/store';
+import { pino } from 'pino';
+import { jobEntity, leaseCollection, type LeaseRecord, logCollection } from '../src/adapters/collections.ts';
+import { JobLog } from '../src/adapters/job-log.ts';
+import { Partitions } from '../src/adapters/partitions.ts';
+import { partitionOf, partitions as count } from '../src/domain/lane.ts';
+import { Scheduler } from '../src/scheduling/scheduler.ts';
+import { until } from './stack.ts';
+
+const clock = systemClock;
+const log = pino({ level: 'silent' });
+const leaseMs = 400;
+
+let folder: string;
+let store: Store;
+let leases: Collection<LeaseRecord>;
+
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'nephos-takeover-'));
+  store = await openStore({ url: `sqlite://${folder}/jobs.db`, clock });
+  leases = await store.collection(leaseCollection);
+});
+
+afterEach(async () => {
+  await store[Symbol.asyncDispose]();
+  await rm(folder, { recursive: true });
+});
+
+/** An owner as one of several instances would be: its store is not exclusive. */
+async function owner(name: string) {
+  const jobs = await openEntity(store, jobEntity, { source: 'job-control', clock });
+  const jobLog = new JobLog({ logs: await store.collection(logCollection), clock, log, onLine: () => {} });
+  const failures: unknown[] = [];
+  const scheduler = new Scheduler({
+    jobs,
+    jobLog,
+    clock,
+    log,
+    instance: name,
+    window: 100,
+    graceMs: 100,
+    heartbeatMs: 1000,
+    onFailure: (error) => failures.push(error),
+  });
+  const partitions = new Partitions({
+    leases,
+    owner: name,
+    address: () => name,
+    exclusive: false,
+    leaseMs,
+    clock,
+    log,
+    onTaken: (partition, epoch) => scheduler.taken(partition, epoch),
+    onLost: (partition) => scheduler.lost(partition),
+  });
+  scheduler.leases = partitions;
+  return { scheduler, partitions, jobs, failures };
+}
+
+function newJob(uid = newUid()): NewJob {
+  return NewJob.fromPartial({ uid, type: 'some.thing', definitionVersion: 1, owner: 'tests' });
+}
+
+test('a lease is left alone while its owner lives, and taken once its beat stood still for a lease', async () => {
+  const one = await owner('one');
+  const two = await owner('two');
+  const stopOne = new AbortController();
+  const running = one.partitions.run(stopOne.signal);
+  await until('one owns all', () => one.partitions.owned.length === count);
+  const stopTwo = new AbortController();
+  const standby = two.partitions.run(stopTwo.signal);
+  await clock.sleep(leaseMs * 2);
+  expect(two.partitions.owned).toEqual([]);
+  expect(one.partitions.epochOf(0)).toBe(1);
+  // Letting go hands over without waiting for the lease.
+  stopOne.abort();
+  await running;
+  await until('two owns all', () => two.partitions.owned.length === count);
+  expect(two.partitions.epochOf(0)).toBe(2);
+  stopTwo.abort();
+  await standby;
+});
+
+test('an owner that cannot renew stops by itself, before another may take over', async () => {
+  const one = await owner('one');
+  await one.partitions.tend();
+  expect(one.partitions.owned).toHaveLength(count);
+  const two = await owner('two');
+  await two.partitions.tend();
+  await clock.sleep(leaseMs + 10);
+  await two.partitions.tend();
+  expect(two.partitions.owned).toHaveLength(count);
+  // The first never renewed; when it looks at its watch it has been too long.
+  const stop = new AbortController();
+  const running = one.partitions.run(stop.signal);
+  await until('one gave up', () => one.partitions.owned.length === 0);
+  stop.abort();
+  await running;
+  expect(two.partitions.epochOf(3)).toBe(2);
+});
+
+test('a former owner that does not know it yet writes nothing over its successor', async () => {
+  const one = await owner('one');
+  await one.partitions.tend();
+  const job = newJob();
+  await one.scheduler.submissions.submit(job);
+  const two = await owner('two');
+  await two.partitions.tend();
+  await clock.sleep(leaseMs + 10);
+  await two.partitions.tend();
+  // The successor touches the job: from here on it carries the new epoch.
+  await two.scheduler.core.table.load(job.uid);
+  const partition = partitionOf(job.uid);
+  expect((await one.jobs.get(job.uid))?.value.epoch).toBe(2);
+  await expect(one.scheduler.commands.cancel(job.uid)).rejects.toMatchObject({ reason: 'LEASE_LOST' });
+  expect((await one.jobs.get(job.uid))?.value.state).toBe('queued');
+  // The refusal told it: it holds the partition no longer, and says so.
+  expect(one.partitions.owned).not.toContain(partition);
+  await expect(one.scheduler.commands.cancel(job.uid)).rejects.toMatchObject({ kind: 'unavailable' });
+  await expect(one.scheduler.submissions.submit(job)).rejects.toMatchObject({ kind: 'unavailable' });
+});
