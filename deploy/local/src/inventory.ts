@@ -4,7 +4,7 @@
  */
 import { copyFile, mkdir, rename, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { finishedOperation, type Platform } from '@nephos/client';
+import { finishedOperation, type Platform, sizeText } from '@nephos/client';
 import type { ResourceHeader } from '@nephos/proto/nephos/common/v1/resource';
 import { ClusterServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/cluster';
 import {
@@ -25,7 +25,7 @@ import { Unavailable } from '@nephos/service';
 import { JobDrawing } from './job-drawing.ts';
 import type { Mode } from './layout.ts';
 import type { RequestIds } from './request-ids.ts';
-import { type Screen, size } from './screen.ts';
+import type { Screen } from './screen.ts';
 
 const mebibyte = 2n ** 20n;
 const linkMs = 30_000;
@@ -149,7 +149,7 @@ async function linkedHosts(
     const up = hosts.filter(({ status }) => status?.link === HostStatus_Link.UP);
     if (up.length >= count) {
       const { hypervisor = '', accelerator = '', capacity } = up[0]?.status ?? {};
-      const room = `${capacity?.cpus ?? 0} CPUs, ${size(Number(capacity?.memoryBytes ?? 0))} for guests`;
+      const room = `${capacity?.cpus ?? 0} CPUs, ${sizeText(Number(capacity?.memoryBytes ?? 0))} for guests`;
       const kind = `${count} up, ${hypervisor} (${accelerator}), ${room}${count > 1 ? ' each' : ''}`;
       screen.done('link', kind, clock.monotonic() - began);
       return up;
@@ -204,7 +204,7 @@ async function ensureTemplate(maker: Maker, zone: string): Promise<Template> {
   }
   requestIds.forget('template');
   const template = await readyTemplate(maker, find);
-  const about = `${size(Number(template.sizeBytes))}, sha256 ${template.sha256.slice(0, 12)}`;
+  const about = `${sizeText(Number(template.sizeBytes))}, sha256 ${template.sha256.slice(0, 12)}`;
   const took = platform.clock.monotonic() - began;
   screen.done('template', `${templateName}  ${made ? 'made' : 'is there'}, ${about}`, took);
   return template;

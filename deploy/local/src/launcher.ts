@@ -4,7 +4,7 @@
  * else: the next start finds them.
  */
 import { mkdirSync } from 'node:fs';
-import { connectPlatform, removeEndpoints, writeEndpoints } from '@nephos/client';
+import { connectPlatform, durationText, removeEndpoints, sizeText, writeEndpoints } from '@nephos/client';
 import { Invalid, NephosError, systemClock } from '@nephos/service';
 import { lockData } from './data-lock.ts';
 import { showEvents } from './event-drawing.ts';
@@ -16,7 +16,7 @@ import { type LocalPlatform, StartFailed, startLocalPlatform } from './local-pla
 import { type LaunchOptions, parseOptions, usage } from './options.ts';
 import { guestProcesses, proportionalMemory } from './processes.ts';
 import { RequestIds } from './request-ids.ts';
-import { duration, Screen, size } from './screen.ts';
+import { Screen } from './screen.ts';
 import { checkNothingLeft, takeBack } from './take-back.ts';
 
 const exitCodes = { well: 0, failed: 1, usage: 2, interrupted: 130 } as const;
@@ -167,11 +167,11 @@ class Launcher {
 
   #summary(layout: Layout): void {
     const pids = [process.pid, ...(this.#platform?.pids ?? [])];
-    const memory = size(proportionalMemory(pids));
+    const memory = sizeText(proportionalMemory(pids));
     const guests = guestProcesses(layout.state).length;
     this.#screen.line();
     this.#screen.line(
-      `Up after ${duration(this.#screen.elapsedMs)}. ${pids.length} processes hold ${memory} together (PSS, without guests); ${guests} guest processes.`,
+      `Up after ${durationText(this.#screen.elapsedMs)}. ${pids.length} processes hold ${memory} together (PSS, without guests); ${guests} guest processes.`,
     );
   }
 

@@ -4,13 +4,13 @@
  */
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
-import { isServing } from '@nephos/client';
+import { durationText, isServing } from '@nephos/client';
 import { type Clock, openClients, Precondition } from '@nephos/service';
 import { type Group, type Layout, repository, type ServiceName } from './layout.ts';
 import { LogFile } from './log-file.ts';
 import { natsGreets, prepareNats } from './nats.ts';
 import { portOwner } from './processes.ts';
-import { duration, type Screen } from './screen.ts';
+import type { Screen } from './screen.ts';
 import { type ChildSpec, Supervised } from './supervised.ts';
 
 const startMs = 60_000;
@@ -124,7 +124,7 @@ class Processes implements LocalPlatform {
       const took = this.#context.clock.monotonic() - began;
       clean &&= graceful;
       if (graceful) screen.done(name, 'stopped', took);
-      else screen.failed(name, `did not stop within ${duration(took)} and was killed`);
+      else screen.failed(name, `did not stop within ${durationText(took)} and was killed`);
     }
     screen.live('');
     return clean;
@@ -142,7 +142,7 @@ class Processes implements LocalPlatform {
       clock,
       log: new LogFile(path.join(this.#layout.logs, `${spec.name}.log`)),
       onCrash: (name, how, pauseMs) =>
-        screen.warn(`${name} ended by itself (${how}); it is started again in ${duration(pauseMs)}`),
+        screen.warn(`${name} ended by itself (${how}); it is started again in ${durationText(pauseMs)}`),
       onOutput: verbose ? (name, text) => showOutput(screen, name, text) : undefined,
     });
     this.#running.set(spec.name, child);
@@ -160,7 +160,7 @@ class Processes implements LocalPlatform {
     for (;;) {
       if (await Promise.race([ready(), ended])) return;
       if (clock.monotonic() > deadline)
-        throw new StartFailed(part, `${part} is not up after ${duration(startMs)}`);
+        throw new StartFailed(part, `${part} is not up after ${durationText(startMs)}`);
       await Promise.race([clock.sleep(askAgainMs, signal), ended]);
     }
   }

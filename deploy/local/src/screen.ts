@@ -2,6 +2,7 @@
  * What the launcher says. On a terminal: colour, and one live line at the bottom that is drawn over; else plain
  * lines that read as well in a log file. Nothing else in this package writes to the terminal.
  */
+import { durationText } from '@nephos/client';
 import type { Clock } from '@nephos/service';
 
 export interface Terminal {
@@ -83,7 +84,7 @@ export class Screen {
   }
 
   #outcome(mark: string, what: string, detail: string, ms: number | undefined): void {
-    const time = ms === undefined ? '' : this.paint('dim', `  ${duration(ms)}`);
+    const time = ms === undefined ? '' : this.paint('dim', `  ${durationText(ms)}`);
     this.line(`  ${mark} ${what.padEnd(16)} ${detail}${time}`.trimEnd());
   }
 
@@ -92,16 +93,4 @@ export class Screen {
     const room = Math.max(20, (this.#terminal.columns ?? 80) - 1);
     this.#terminal.write(`${eraseLine}${this.#liveText.slice(0, room)}`);
   }
-}
-
-/** `340 ms`, `4.2 s`. */
-export function duration(ms: number): string {
-  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
-}
-
-/** `128 MiB`, `1.5 GiB`. */
-export function size(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  const power = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
-  return `${Number((bytes / 1024 ** power).toFixed(1))} ${units[power]}`;
 }

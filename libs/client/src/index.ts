@@ -11,3 +11,4 @@ export {
 export { isServing } from './health.ts';
 export { finishedJob, finishedOperation, isOver, jobNameOf, type WatchOptions } from './jobs.ts';
 export { connectPlatform, type Platform, type PlatformAddress, type PlatformOptions } from './platform.ts';
+export { durationText, enumText, eventText, sizeText } from './text.ts';
