@@ -121,9 +121,8 @@ export class SchedulerCore {
         const job = (await this.table.adopt(stored)) ?? (await this.table.load(stored.id));
         const still = job.record.lane === stored.value.lane && job.record.order === stored.value.order;
         const free = job.holder === undefined && job.lostBy === undefined;
-        if (!still || !free) return;
-        this.table.retain(job);
-        queue.add(job);
+        if (still && free) queue.add(job);
+        else this.table.forget(job);
       },
       waits: (job) => this.inGrace(job),
       onReady: () => this.pump(type),
@@ -241,7 +240,6 @@ export class SchedulerCore {
   }
 
   #hold(job: LiveJob, session: Session): number {
-    this.table.retain(job);
     this.#token += 1;
     job.holder = { session, token: this.#token };
     job.lastToken = this.#token;

@@ -6,7 +6,7 @@
  */
 import type { EntityCollection } from '@nephos/events';
 import type { Job } from '@nephos/proto/nephos/jobs/v1/jobs';
-import { type Clock, Conflict, Internal, NotFound, Unavailable } from '@nephos/service';
+import { type Clock, Conflict, NotFound, Unavailable } from '@nephos/service';
 import type { Json, Stored } from '@nephos/store';
 import { JobWriter } from '../adapters/job-writer.ts';
 import { adopted, isOver, type JobRecord } from '../domain/record.ts';
@@ -59,7 +59,7 @@ export class JobTable {
   /** The job in memory, read and adopted where it is not. Throws `NotFound`, `Unavailable`. */
   load(uid: string): Promise<LiveJob> {
     const live = this.#live.get(uid);
-    if (live !== undefined) return Promise.resolve(live);
+    if (live !== undefined) return Promise.resolve(this.#pinned(live));
     const loading = this.#loading.get(uid) ?? this.#load(uid).finally(() => this.#loading.delete(uid));
     this.#loading.set(uid, loading);
     return loading;
@@ -68,7 +68,7 @@ export class JobTable {
   /** Takes a document as read; stamps it where it is of an older epoch. Undefined when another write came first. */
   async adopt(stored: Stored<JobRecord>, change: Partial<JobRecord> = {}): Promise<LiveJob | undefined> {
     const known = this.#live.get(stored.id);
-    if (known !== undefined) return known;
+    if (known !== undefined) return this.#pinned(known);
     const epoch = this.epoch(stored.value.partition);
     if (stored.value.epoch > epoch) throw this.#fenced(stored.value.partition);
     if (stored.value.epoch === epoch || isOver(stored.value)) return this.#keep(stored);
@@ -87,7 +87,6 @@ export class JobTable {
    */
   async change(job: LiveJob, next: JobRecord, verb: string | undefined): Promise<void> {
     const { clock, jobs } = this.#options;
-    this.retain(job);
     const before = { id: job.uid, revision: job.revision, eventSeq: job.eventSeq, value: job.record };
     const value = job.completed(next, clock.now().toISOString(), clock.monotonic());
     job.record = value;
@@ -122,18 +121,12 @@ export class JobTable {
     };
   }
 
-  /**
-   * Keeps in memory what was loaded a moment ago, though somebody else may have let go of it since. To be called
-   * before anything is made of a loaded job, without waiting in between.
-   */
-  retain(job: LiveJob): void {
-    const other = this.#live.get(job.uid);
-    if (other === undefined) this.#live.set(job.uid, job);
-    else if (other !== job) throw new Internal('INTERNAL', `job ${job.uid} is in memory twice`);
-  }
-
   /** Lets go of a job that nobody holds and that stands in no queue. */
   forget(job: LiveJob): void {
+    if (job.pins > 0) {
+      job.unwanted = true;
+      return;
+    }
     const idle = job.holder === undefined && job.lostBy === undefined && !job.queued;
     if (idle && job.revision === job.stored.revision) this.#live.delete(job.uid);
   }
@@ -179,6 +172,18 @@ export class JobTable {
   #keep(stored: Stored<JobRecord>): LiveJob {
     const job = this.#live.get(stored.id) ?? new LiveJob(stored);
     this.#live.set(stored.id, job);
+    return this.#pinned(job);
+  }
+
+  /** Whoever asked for the job gets it a few promises later: until then nobody's `forget` may come between. */
+  #pinned(job: LiveJob): LiveJob {
+    job.pins += 1;
+    setImmediate(() => {
+      job.pins -= 1;
+      if (job.pins > 0 || !job.unwanted) return;
+      job.unwanted = false;
+      this.forget(job);
+    });
     return job;
   }
 }

@@ -25,6 +25,10 @@ export class LiveJob {
   holder: Holder | undefined;
   /** Who held it when the stream broke, until the grace is over. */
   lostBy: { readonly executor: string; readonly token: number } | undefined;
+  /** Requests for it that have not got it into their hands yet; it stays in memory until then. */
+  pins = 0;
+  /** Somebody let go of it meanwhile. */
+  unwanted = false;
   /** The last token given out for it in this epoch. */
   lastToken: number | undefined;
   /** Its holder was told that it is late. */
