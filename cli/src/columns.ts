@@ -29,7 +29,9 @@ export function timeWord(value: unknown): string {
   return typeof value === 'string' ? value.replace('T', ' ').replace(/\.\d+Z$|Z$/, '') : '-';
 }
 
-/** A resource name's uid alone. */
-export function uidWord(value: unknown): string {
-  return typeof value === 'string' && value !== '' ? value.replace(/^.*\//, '') : '-';
+const endOfUid = 12;
+
+/** The end of a resource name's uid: enough to tell it by, and to find it by. */
+export function referenceWord(value: unknown): string {
+  return typeof value === 'string' && value !== '' ? value.slice(-endOfUid) : '-';
 }

@@ -4,7 +4,6 @@ import { NephosError, type Reason } from '@nephos/service';
 /** What a person can do, where the reason alone tells. */
 const advice: Partial<Readonly<Record<Reason, string>>> = {
   RESOURCE_NOT_FOUND: 'look at what is there with "list"',
-  DISPLAY_NAME_TAKEN: 'choose another name, or use the one that is there',
   ETAG_MISMATCH: 'it changed meanwhile: look at it and try again',
   FILTER_INVALID: 'filters read like: display_name = "web" AND labels.tier = "front"',
   OPERATION_IN_PROGRESS: 'wait for it with "operations wait", or cancel it with "jobs cancel"',
@@ -18,6 +17,7 @@ const advice: Partial<Readonly<Record<Reason, string>>> = {
   INTERNAL: 'the request id finds it in the logs',
 };
 
+/** `requestId`: that of the run, where the server did not say another. */
 export function failureText(error: unknown, requestId: string): string {
   if (!(error instanceof NephosError)) {
     return `nephos: ${error instanceof Error ? error.message : String(error)} [request ${requestId}]`;
@@ -26,15 +26,7 @@ export function failureText(error: unknown, requestId: string): string {
     .filter(({ description }) => !error.message.includes(description))
     .map(({ field, description }) => `; ${field}: ${description}`)
     .join('');
-  const counts = Object.entries(error.details.metadata ?? {})
-    .map(([key, value]) => `${key}=${value}`)
-    .join(' ');
+  const told = error.details.metadata?.['requestId'] || requestId;
   const hint = advice[error.reason];
-  return [
-    `nephos: ${error.message}${fields}`,
-    counts === '' ? '' : ` {${counts}}`,
-    ` [${error.reason}`,
-    `, request ${requestId}]`,
-    hint === undefined ? '' : ` → ${hint}`,
-  ].join('');
+  return `nephos: ${error.message}${fields} [${error.reason}, request ${told}]${hint === undefined ? '' : ` → ${hint}`}`;
 }

@@ -42,7 +42,8 @@ Examples:
   nephos jobs list --filter 'state = "RUNNING"'
   nephos events tail --entity vm
 
-Whatever names a resource takes its name (vms/0192…), its uid, the beginning of that, or its display name.
+A resource is named by its name (vms/0192…), its uid, the beginning or end of that
+(at least 6 characters), or its display name.
 The platform is found by .nephos/endpoints.json here or above, by --server, or by NEPHOS_SERVER.
 Exit codes: 0 done, 1 failed, 2 wrong usage.`;
 

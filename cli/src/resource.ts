@@ -39,7 +39,7 @@ export interface ResourceKind<M extends Named> {
 
 const largestPage = 500;
 const defaultLimit = 1000;
-const shortestPrefix = 6;
+const shortestPart = 6;
 
 /** All that match, page by page, at most `limit`. `more`: there are further ones. */
 export async function listAll<M extends Named>(
@@ -59,7 +59,7 @@ export async function listAll<M extends Named>(
   return { items, more: pageToken !== '' };
 }
 
-/** The resource name of what a person means: a resource name, a uid, the beginning of one, or a display name. */
+/** The resource name of what a person means: a resource name, a uid, the beginning or end of one, or a display name. */
 export async function findName<M extends Named>(
   session: Session,
   kind: ResourceKind<M>,
@@ -70,9 +70,11 @@ export async function findName<M extends Named>(
   if (isUid(reference)) return `${collection}/${reference}`;
   const filter = `display_name = ${JSON.stringify(reference)}`;
   let { items: found } = await listAll(session, kind, { filter, limit: 2, showDeleted: true });
-  if (found.length === 0 && /^[0-9a-f-]+$/.test(reference) && reference.length >= shortestPrefix) {
+  if (found.length === 0 && /^[0-9a-f-]+$/.test(reference) && reference.length >= shortestPart) {
     const { items } = await listAll(session, kind, { showDeleted: true });
-    found = items.filter(({ header }) => header?.uid.startsWith(reference));
+    found = items.filter(
+      ({ header: { uid = '' } = {} }) => uid.startsWith(reference) || uid.endsWith(reference),
+    );
   }
   const [only, ...others] = found;
   if (only === undefined) throw new NotFound('RESOURCE_NOT_FOUND', `there is no ${word} "${reference}"`);
@@ -127,7 +129,7 @@ export function addReading<M extends Named>(
   group
     .command('show')
     .description(`everything about one ${kind.word}`)
-    .argument(`<${kind.word}>`, 'its name, its uid, the beginning of that, or its display name')
+    .argument(`<${kind.word}>`, 'its name, its uid, the beginning or end of that, or its display name')
     .action(async (reference: string) => {
       const name = await findName(session, kind, reference);
       printOne(session, kind, await kind.get(session.platform, name));

@@ -1,4 +1,5 @@
 /** What every command has: the platform it talks to, where it writes, and how. Opened by need, closed at the end. */
+import { userInfo } from 'node:os';
 import { connectPlatform, findEndpoints, type Platform } from '@nephos/client';
 import { Invalid } from '@nephos/service';
 
@@ -85,6 +86,6 @@ export class Session implements AsyncDisposable {
       );
     }
     const nats = this.#options.nats ?? env['NEPHOS_NATS'] ?? found?.nats;
-    return connectPlatform({ directory, nats, principal: `users/${env['USER'] ?? 'unknown'}` });
+    return connectPlatform({ directory, nats, principal: `users/${env['USER'] || userInfo().username}` });
   }
 }

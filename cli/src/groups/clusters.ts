@@ -1,7 +1,7 @@
 /** `nephos clusters`. */
 import { Cluster, ClusterServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/cluster';
 import type { Command } from 'commander';
-import { createdColumn, nameColumn, uidColumn, uidWord } from '../columns.ts';
+import { createdColumn, nameColumn, referenceWord, uidColumn } from '../columns.ts';
 import { addDelete, addReading, findName, printOne, type ResourceKind } from '../resource.ts';
 import type { Session } from '../session.ts';
 import { podKind } from './pods.ts';
@@ -11,7 +11,7 @@ export const clusterKind: ResourceKind<Cluster> = {
   collection: 'clusters',
   columns: [
     nameColumn,
-    { title: 'POD', path: 'pod', format: uidWord },
+    { title: 'POD', path: 'pod', format: referenceWord },
     { title: 'CPU-RATIO', path: 'cpuOvercommitRatio' },
     { title: 'MEMORY-RATIO', path: 'memoryOvercommitRatio' },
     createdColumn,

@@ -14,7 +14,7 @@ import { createdColumn, enumColumn, uidColumn } from '../columns.ts';
 import { Progress } from '../progress.ts';
 import { addReading, findName, listAll, printOne, type ResourceKind } from '../resource.ts';
 import type { Session } from '../session.ts';
-import { printable } from '../table.ts';
+import { type Json, printable } from '../table.ts';
 
 export const jobKind: ResourceKind<Job> = {
   word: 'job',
@@ -22,7 +22,7 @@ export const jobKind: ResourceKind<Job> = {
   columns: [
     { title: 'TYPE', path: 'type' },
     enumColumn('STATE', 'state'),
-    { title: 'DONE', path: 'progress.percent', format: (value) => `${Number(value ?? 0)} %` },
+    { title: 'DONE', path: 'progress.percent', format: percentWord },
     { title: 'TARGET', path: 'target' },
     { title: 'BY', path: 'principal' },
     createdColumn,
@@ -47,6 +47,11 @@ Examples:
   nephos jobs tree 0192f4c3-…
   nephos jobs watch 0192f4c3-…
   nephos jobs cancel 0192f4c3-…`;
+
+/** A job that succeeded is whole, whatever it said last. */
+function percentWord(value: unknown, job: Json): string {
+  return `${job['state'] === 'JOB_STATE_SUCCEEDED' ? 100 : Number(value ?? 0)} %`;
+}
 
 type Jobs = Client<typeof JobServiceDefinition>;
 

@@ -1,7 +1,7 @@
 /** `nephos pods`. */
 import { Pod, PodServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/pod';
 import type { Command } from 'commander';
-import { createdColumn, nameColumn, uidColumn, uidWord } from '../columns.ts';
+import { createdColumn, nameColumn, referenceWord, uidColumn } from '../columns.ts';
 import { addDelete, addReading, findName, printOne, type ResourceKind } from '../resource.ts';
 import type { Session } from '../session.ts';
 import { zoneKind } from './zones.ts';
@@ -9,7 +9,12 @@ import { zoneKind } from './zones.ts';
 export const podKind: ResourceKind<Pod> = {
   word: 'pod',
   collection: 'pods',
-  columns: [nameColumn, { title: 'ZONE', path: 'header.zone', format: uidWord }, createdColumn, uidColumn],
+  columns: [
+    nameColumn,
+    { title: 'ZONE', path: 'header.zone', format: referenceWord },
+    createdColumn,
+    uidColumn,
+  ],
   async list(platform, { filter, pageSize, pageToken }) {
     const pods = await platform.client(PodServiceDefinition, 'orchestrator');
     const page = await pods.listPods({ filter, pageSize, pageToken });

@@ -11,7 +11,7 @@ import {
 } from '@nephos/proto/nephos/orchestration/v1/vm';
 import { type Client, Invalid, NotFound } from '@nephos/service';
 import type { Command } from 'commander';
-import { createdColumn, enumColumn, nameColumn, sizeColumn, uidColumn, uidWord } from '../columns.ts';
+import { createdColumn, enumColumn, nameColumn, referenceWord, sizeColumn, uidColumn } from '../columns.ts';
 import { waitFor } from '../progress.ts';
 import {
   addReading,
@@ -38,7 +38,7 @@ const vmKind: ResourceKind<Vm> = {
     enumColumn('STATE', 'status.state'),
     { title: 'VCPUS', path: 'spec.vcpus' },
     sizeColumn('MEMORY', 'spec.memoryBytes'),
-    { title: 'HOST', path: 'status.host', format: uidWord },
+    { title: 'HOST', path: 'status.host', format: referenceWord },
     { title: 'REASON', path: 'status.reason' },
     createdColumn,
     uidColumn,

@@ -1,7 +1,7 @@
 /** `nephos volumes`. */
 import { Volume, VolumeServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/volume';
 import type { Command } from 'commander';
-import { createdColumn, enumColumn, nameColumn, sizeColumn, uidColumn, uidWord } from '../columns.ts';
+import { createdColumn, enumColumn, nameColumn, referenceWord, sizeColumn, uidColumn } from '../columns.ts';
 import { addReading, type ResourceKind } from '../resource.ts';
 import type { Session } from '../session.ts';
 
@@ -13,7 +13,7 @@ const volumeKind: ResourceKind<Volume> = {
     enumColumn('KIND', 'kind'),
     enumColumn('STATE', 'state'),
     sizeColumn('SIZE', 'sizeBytes'),
-    { title: 'VM', path: 'vm', format: uidWord },
+    { title: 'VM', path: 'vm', format: referenceWord },
     createdColumn,
     uidColumn,
   ],

@@ -88,7 +88,11 @@ async function runningHello(maker: Maker, vms: Vms, name: string, inventory: Inv
       await follow(maker, { name: operation, metadata: undefined, done: false, result: undefined });
       continue;
     }
-    if (state === VmStatus_State.RUNNING && (await agentAgrees(maker, vm, inventory))) return vm;
+    if (state === VmStatus_State.RUNNING && (await agentAgrees(maker, vm, inventory))) {
+      const host = inventory.hosts.find((each) => nameOf(each) === vm.status?.host)?.header?.displayName;
+      screen.done('vm', `${vmName} runs on ${host}, its run number ${vm.status?.generation}`);
+      return vm;
+    }
     if (platform.clock.monotonic() - began > runMs) {
       throw new DeadlineExceeded(
         'DEADLINE_EXCEEDED',

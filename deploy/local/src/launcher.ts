@@ -4,14 +4,22 @@
  * else: the next start finds them.
  */
 import { mkdirSync } from 'node:fs';
-import { connectPlatform, durationText, removeEndpoints, sizeText, writeEndpoints } from '@nephos/client';
+import path from 'node:path';
+import {
+  connectPlatform,
+  defaultDataFolder,
+  durationText,
+  removeEndpoints,
+  sizeText,
+  writeEndpoints,
+} from '@nephos/client';
 import { Invalid, NephosError, systemClock } from '@nephos/service';
 import { lockData } from './data-lock.ts';
 import { showEvents } from './event-drawing.ts';
 import { awaitHello, ensureHello } from './hello-vm.ts';
 import { Interrupts } from './interrupts.ts';
 import { ensureInventory, type Maker, placeGuestImage } from './inventory.ts';
-import { type Layout, layoutOf, type Mode, serviceNames } from './layout.ts';
+import { type Layout, layoutOf, type Mode, repository, serviceNames } from './layout.ts';
 import { type LocalPlatform, StartFailed, startLocalPlatform } from './local-platform.ts';
 import { type LaunchOptions, parseOptions, usage } from './options.ts';
 import { guestProcesses, proportionalMemory } from './processes.ts';
@@ -182,11 +190,12 @@ class Launcher {
     screen.heading('Endpoints');
     for (const name of serviceNames) screen.line(`  ${name.padEnd(14)} ${layout?.address(name)} (gRPC)`);
     screen.line(`  ${'events'.padEnd(14)} nats://127.0.0.1:${portBase}, subjects nephos.v1.>`);
-    const where = data.endsWith('/.nephos') ? '' : ` --server ${layout?.address('directory')}`;
+    const where =
+      data === path.join(repository, defaultDataFolder) ? '' : ` --server ${layout?.address('directory')}`;
     screen.heading('Try next, in a second terminal here');
-    screen.line(`  npx --yes pnpm@12.21.0 -s nephos${where} vms list`);
-    screen.line(`  npx --yes pnpm@12.21.0 -s nephos${where} vms console hello --follow`);
-    screen.line(`  npx --yes pnpm@12.21.0 -s nephos${where} events tail`);
+    screen.line(`  npm run -s nephos --${where} vms list`);
+    screen.line(`  npm run -s nephos --${where} vms console hello --follow`);
+    screen.line(`  npm run -s nephos --${where} events tail`);
     screen.line();
     screen.line(
       'Ctrl-C shuts the guests down and stops everything; the next npm start goes on where this one ended.',
