@@ -63,13 +63,13 @@ export interface JobContext<I> {
   /** Uid of the first job of the tree; the own one for a root job. */
   readonly root: string;
   /** Uid of the job that started this one. */
-  readonly parent?: string;
+  readonly parent?: string | undefined;
   /** Resource name of what the job works on. */
-  readonly target?: string;
+  readonly target?: string | undefined;
   readonly owner: string;
   readonly zone: string;
   readonly principal: string;
-  readonly onBehalfOf?: string;
+  readonly onBehalfOf?: string | undefined;
   readonly requestId: string;
   /**
    * For side effects that must not be repeated by a zombie: ordered by epoch, then by token (a decimal number).

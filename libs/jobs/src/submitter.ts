@@ -17,11 +17,15 @@ import { errorOf } from './status.ts';
 
 interface Waiting {
   readonly job: NewJob;
-  readonly deadline: Disposable;
+  /** On the monotonic clock. */
+  readonly deadline: number;
+  readonly deadlineMs: number;
   readonly answers: PromiseWithResolvers<Job>;
 }
 
 const backoff = { firstMs: 50, maxMs: 2000 };
+/** How often deadlines are looked at: one timer for all submissions. */
+const lookMs = 250;
 
 export class Submitter implements AsyncDisposable {
   readonly #service: Client<JobServiceDefinition>;
@@ -45,11 +49,8 @@ export class Submitter implements AsyncDisposable {
     }
     if (this.#closing.signal.aborted) return Promise.reject(unavailable('this service is stopping'));
     const answers = Promise.withResolvers<Job>();
-    const deadline = this.#clock.timer(deadlineMs, () => {
-      this.#waiting.delete(job.uid);
-      answers.reject(unavailable(`job control took no submission for ${deadlineMs} ms`));
-    });
-    this.#waiting.set(job.uid, { job, deadline, answers });
+    const deadline = this.#clock.monotonic() + deadlineMs;
+    this.#waiting.set(job.uid, { job, deadline, deadlineMs, answers });
     this.#frames?.push(job);
     // The stream belongs to nobody's call: no deadline, no principal.
     this.#loop ??= runAs({}, () => this.#run());
@@ -59,16 +60,14 @@ export class Submitter implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort();
     this.#frames?.end();
-    for (const { deadline, answers } of this.#waiting.values()) {
-      deadline[Symbol.dispose]();
-      answers.reject(unavailable('this service is stopping'));
-    }
+    for (const { answers } of this.#waiting.values()) answers.reject(unavailable('this service is stopping'));
     this.#waiting.clear();
     await this.#loop;
   }
 
   async #run(): Promise<void> {
     const { signal } = this.#closing;
+    using _looks = this.#clock.every(lookMs, () => this.#giveUpLate());
     for (let attempt = 1; !signal.aborted && this.#waiting.size > 0; attempt += 1) {
       try {
         if (await this.#stream(signal)) attempt = 0;
@@ -78,6 +77,15 @@ export class Submitter implements AsyncDisposable {
       if (this.#waiting.size > 0) await this.#clock.sleep(pauseAfter(Math.max(1, attempt), backoff), signal).catch(() => {});
     }
     this.#loop = undefined;
+  }
+
+  #giveUpLate(): void {
+    const now = this.#clock.monotonic();
+    for (const [uid, { deadline, deadlineMs, answers }] of this.#waiting) {
+      if (deadline > now) continue;
+      this.#waiting.delete(uid);
+      answers.reject(unavailable(`job control took no submission for ${deadlineMs} ms`));
+    }
   }
 
   /** True when it carried an answer. */
@@ -102,7 +110,6 @@ export class Submitter implements AsyncDisposable {
     const waiting = this.#waiting.get(result.uid);
     if (waiting === undefined) return;
     this.#waiting.delete(result.uid);
-    waiting.deadline[Symbol.dispose]();
     const { answers } = waiting;
     switch (result.outcome?.$case) {
       case 'accepted':

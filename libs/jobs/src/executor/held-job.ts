@@ -99,9 +99,7 @@ export class HeldJob implements JobLedger {
   /** Nothing of this run may go on: the job is another's, or sleeps. */
   drop(reason: string): void {
     if (this.#dropped) return;
-    this.#dropped = true;
-    this.#pending.clear();
-    this.#onDrop(this);
+    this.#letGo();
     this.stop.abort(new Conflict('FENCED', reason));
   }
 
@@ -175,7 +173,13 @@ export class HeldJob implements JobLedger {
       case 'blocked':
         await this.#ask({ $case: 'blocked', value: { reason: outcome.reason, message: outcome.message } });
     }
-    this.drop('the run is over');
+    if (!this.#dropped) this.#letGo();
+  }
+
+  #letGo(): void {
+    this.#dropped = true;
+    this.#pending.clear();
+    this.#onDrop(this);
   }
 
   #tell(body: Body): void {

@@ -13,7 +13,7 @@ import type { Logger } from 'pino';
 import type { JobContext, JobDefinition } from '../definition.ts';
 import { mayPass, statusOf } from '../status.ts';
 import { Children } from './children.ts';
-import { contextOf } from './context.ts';
+import { RunContext } from './context.ts';
 import type { JobLedger, RunOutcome } from './ledger.ts';
 import { Replay } from './replay.ts';
 import { type Asked, Steps } from './steps.ts';
@@ -86,7 +86,7 @@ class JobRun<I extends object, R, D> {
       block: (message) => this.#abandoned.resolve(blocked(JobBlockReason.STEP_MISMATCH, message)),
     });
     this.#children = new Children(assignment, scope, this.#steps, this.#undoing);
-    this.#context = contextOf<I>(assignment, scope, this.#steps, this.#children);
+    this.#context = new RunContext<I>(assignment, scope, this.#steps, this.#children);
   }
 
   async outcome(): Promise<RunOutcome> {
