@@ -46,6 +46,7 @@ export interface Layout {
   };
   /** In the order in which they are started; stopped in reverse of `stopOrder`. */
   readonly groups: readonly Group[];
+  portOf(service: ServiceName): number;
   address(service: ServiceName): string;
   dataOf(service: ServiceName): string;
 }
@@ -57,7 +58,8 @@ export function layoutOf(options: LayoutOptions): Layout {
   const natsPort = portBase;
   const url = `nats://${host}:${natsPort}`;
   const store = path.join(state, 'nats');
-  const address = (service: ServiceName) => `${host}:${portBase + 1 + serviceNames.indexOf(service)}`;
+  const portOf = (service: ServiceName) => portBase + 1 + serviceNames.indexOf(service);
+  const address = (service: ServiceName) => `${host}:${portOf(service)}`;
   const dataOf = (service: ServiceName) => path.join(state, service);
   const common = {
     NEPHOS_NATS: url,
@@ -84,7 +86,7 @@ export function layoutOf(options: LayoutOptions): Layout {
     ? serviceNames.map((name) => group(name, [name]))
     : [group('control-plane', controlPlane), group('host-agent', ['host-agent'])];
   const nats = { port: natsPort, url, store, config: path.join(state, 'nats.conf') };
-  return { options, state, logs: path.join(data, 'log'), builtIn, nats, groups, address, dataOf };
+  return { options, state, logs: path.join(data, 'log'), builtIn, nats, groups, portOf, address, dataOf };
 }
 
 function own(service: ServiceName, bind: string, data: string): Record<string, string> {

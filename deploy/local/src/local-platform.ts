@@ -8,7 +8,8 @@ import { durationText, isServing } from '@nephos/client';
 import { type Clock, openClients, Precondition } from '@nephos/service';
 import { type Group, type Layout, repository, type ServiceName } from './layout.ts';
 import { LogFile } from './log-file.ts';
-import { natsGreets, prepareNats } from './nats.ts';
+import { prepareNats } from './nats.ts';
+import { accepts, natsGreets } from './ports.ts';
 import { portOwner } from './processes.ts';
 import type { Screen } from './screen.ts';
 import { type ChildSpec, Supervised } from './supervised.ts';
@@ -98,7 +99,10 @@ class Processes implements LocalPlatform {
       ...children.flatMap(({ group, child }) =>
         group.services.map(async (service) => {
           const address = this.#layout.address(service);
-          await this.#until(child, () => isServing(clients, address), service);
+          const port = this.#layout.portOf(service);
+          // A channel that is refused waits longer and longer: it is opened once it can connect.
+          const up = async () => (await accepts(port)) && isServing(clients, address);
+          await this.#until(child, up, service);
           screen.done(service, `${address}  in process ${child.pid}`, screen.elapsedMs);
         }),
       ),

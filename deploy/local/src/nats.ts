@@ -1,7 +1,6 @@
 /** The broker of the local platform: JetStream in the data folder, on loopback, each write synced where it can be. */
 import { execFile } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { promisify } from 'node:util';
 import { Precondition } from '@nephos/service';
 import { host, type Layout } from './layout.ts';
@@ -52,19 +51,4 @@ async function natsVersion(): Promise<string> {
     );
   });
   return /(\d+\.\d+\.\d+)/.exec(stdout)?.[1] ?? '0.0.0';
-}
-
-/** True when something on the port speaks as a broker does: it greets first. */
-export function natsGreets(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host, port, timeout: 1000 });
-    const answer = (greets: boolean): void => {
-      socket.destroy();
-      resolve(greets);
-    };
-    socket.once('data', (data) => answer(data.toString('latin1').startsWith('INFO')));
-    socket.once('error', () => answer(false));
-    socket.once('timeout', () => answer(false));
-    socket.once('close', () => answer(false));
-  });
 }
