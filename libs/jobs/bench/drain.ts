@@ -10,7 +10,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { defineService, newUid, startService } from '@nephos/service';
-import { defineJob, type JobClient, jobClient, startExecutor, type JobEvents } from '../src/index.ts';
+import { defineJob, type JobClient, type JobEvents, jobClient, startExecutor } from '../src/index.ts';
 
 const jobs = Number(process.argv[2] ?? 50_000);
 const level = (process.argv[3] ?? 'outcome') as JobEvents;
@@ -74,7 +74,8 @@ function say(line: string): void {
 const data = await mkdtemp(path.join(tmpdir(), 'nephos-drain-'));
 const address = `127.0.0.1:${await freePort()}`;
 const main = path.resolve(import.meta.dirname, '../../../services/job-control/src/main.ts');
-const args = process.env['PROFILE'] === undefined ? [main] : ['--cpu-prof', '--cpu-prof-dir', '/tmp/prof', main];
+const args =
+  process.env['PROFILE'] === undefined ? [main] : ['--cpu-prof', '--cpu-prof-dir', '/tmp/prof', main];
 const control = spawn(process.execPath, args, {
   env: { ...process.env, NEPHOS_BIND: address, NEPHOS_DATA: data, NEPHOS_LOG_LEVEL: 'warn' },
   stdio: 'inherit',
@@ -98,22 +99,30 @@ try {
   const began = performance.now();
   const latencies = await submitAll(client, jobs);
   const submitted = performance.now() - began;
-  say(`submitted ${jobs} in ${(submitted / 1000).toFixed(2)} s: ${Math.round((jobs / submitted) * 1000)} jobs/s`);
-  say(`  p50 ${latencies[jobs >> 1]?.toFixed(1)} ms, p99 ${latencies[Math.floor(jobs * 0.99)]?.toFixed(1)} ms, 2,000 at a time`);
+  say(
+    `submitted ${jobs} in ${(submitted / 1000).toFixed(2)} s: ${Math.round((jobs / submitted) * 1000)} jobs/s`,
+  );
+  say(
+    `  p50 ${latencies[jobs >> 1]?.toFixed(1)} ms, p99 ${latencies[Math.floor(jobs * 0.99)]?.toFixed(1)} ms, 2,000 at a time`,
+  );
 
   const all = untilDrained(jobs + 1);
   const drainBegan = performance.now();
   addExecutor();
   await all;
   const drain = performance.now() - drainBegan;
-  say(`drained ${jobs} in ${(drain / 1000).toFixed(2)} s: ${Math.round((jobs / drain) * 1000)} jobs/s (level ${level})`);
+  say(
+    `drained ${jobs} in ${(drain / 1000).toFixed(2)} s: ${Math.round((jobs / drain) * 1000)} jobs/s (level ${level})`,
+  );
 
   const both = untilDrained(jobs);
   const bothBegan = performance.now();
   await submitAll(client, jobs);
   await both;
   const flow = performance.now() - bothBegan;
-  say(`submitted and drained ${jobs} in ${(flow / 1000).toFixed(2)} s: ${Math.round((jobs / flow) * 1000)} jobs/s`);
+  say(
+    `submitted and drained ${jobs} in ${(flow / 1000).toFixed(2)} s: ${Math.round((jobs / flow) * 1000)} jobs/s`,
+  );
 } finally {
   await running.stop();
   control.kill('SIGTERM');

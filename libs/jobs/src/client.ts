@@ -83,7 +83,8 @@ export function jobClient(ctx: ServiceContext, { target = 'job-control' }: JobCl
     list: async (options = {}) => await service.listJobs(options),
     cancel: async (uid) => await service.cancelJob({ name: name(uid) }),
     resume: async (uid) => await service.resumeJob({ name: name(uid) }),
-    unwind: async (uid, skipSteps = []) => await service.unwindJob({ name: name(uid), skipSteps: [...skipSteps] }),
+    unwind: async (uid, skipSteps = []) =>
+      await service.unwindJob({ name: name(uid), skipSteps: [...skipSteps] }),
     watch,
     async finished(uid, signal) {
       for (;;) {
@@ -102,7 +103,10 @@ function isAway(error: unknown): boolean {
   return typeof error === 'object' && error !== null && 'kind' in error && error.kind === 'unavailable';
 }
 
-function newJob<I extends object, R, D>(definition: JobDefinition<I, R, D>, options: SubmitOptions<I>): NewJob {
+function newJob<I extends object, R, D>(
+  definition: JobDefinition<I, R, D>,
+  options: SubmitOptions<I>,
+): NewJob {
   const origin = currentOrigin();
   // What cannot be recorded is refused here, with the author on the stack.
   const input = JSON.parse(toText(options.input, 'the input')) as I;

@@ -132,15 +132,19 @@ export interface JobDefinition<I extends object, R, D> {
 const typePattern = /^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+$/;
 
 /** Declares a job. Throws `Invalid` on a malformed type, version, time-out or retry policy. */
-export function defineJob<I extends object, R, D = unknown>(options: JobOptions<I, R, D>): JobDefinition<I, R, D> {
+export function defineJob<I extends object, R, D = unknown>(
+  options: JobOptions<I, R, D>,
+): JobDefinition<I, R, D> {
   const retry = { attempts: 5, backoffMs: 500, ...options.retry };
   const wrong = (what: string): never => {
     throw new Invalid('FIELD_INVALID', `job ${options.type}: ${what}`);
   };
   if (!typePattern.test(options.type)) wrong('its type is not of the form `entity.verb`');
-  if (!Number.isSafeInteger(options.version) || options.version < 1) wrong('its version is not an integer from 1 on');
+  if (!Number.isSafeInteger(options.version) || options.version < 1)
+    wrong('its version is not an integer from 1 on');
   if (!(options.timeoutMs > 0)) wrong('its timeoutMs is not above 0');
-  if (!Number.isSafeInteger(retry.attempts) || retry.attempts < 1) wrong('its retry.attempts is not 1 or more');
+  if (!Number.isSafeInteger(retry.attempts) || retry.attempts < 1)
+    wrong('its retry.attempts is not 1 or more');
   if (!(retry.backoffMs >= 0)) wrong('its retry.backoffMs is below 0');
   return Object.freeze({
     type: options.type,

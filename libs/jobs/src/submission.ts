@@ -27,7 +27,10 @@ const levels: Readonly<Record<JobEvents, JobEventLevel>> = {
   none: JobEventLevel.NONE,
 };
 
-export function newJobOf<I extends object, R, D>(definition: JobDefinition<I, R, D>, job: Submission<I>): NewJob {
+export function newJobOf<I extends object, R, D>(
+  definition: JobDefinition<I, R, D>,
+  job: Submission<I>,
+): NewJob {
   const ms = definition.timeoutMs;
   return {
     uid: job.uid,

@@ -74,7 +74,8 @@ export class Submitter implements AsyncDisposable {
       } catch {
         // Whatever broke the stream, the submissions are still waiting: again.
       }
-      if (this.#waiting.size > 0) await this.#clock.sleep(pauseAfter(Math.max(1, attempt), backoff), signal).catch(() => {});
+      if (this.#waiting.size > 0)
+        await this.#clock.sleep(pauseAfter(Math.max(1, attempt), backoff), signal).catch(() => {});
     }
     this.#loop = undefined;
   }

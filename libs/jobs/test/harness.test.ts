@@ -88,7 +88,9 @@ describe('a job that keeps the rules', () => {
 
 describe('a job that breaks a rule is caught', () => {
   test('ids minted outside of a step', async () => {
-    await expect(crashEachStep(jobWith({ mintOutside: true }), makeWorld)).rejects.toThrow(/things were made/);
+    await expect(crashEachStep(jobWith({ mintOutside: true }), makeWorld)).rejects.toThrow(
+      /things were made/,
+    );
   });
 
   test('an undo that was forgotten', async () => {
@@ -97,7 +99,9 @@ describe('a job that breaks a rule is caught', () => {
   });
 
   test('an undo that trusts a result it may not have', async () => {
-    await expect(failEachStep(jobWith({ trustResult: true }), makeWorld)).rejects.toThrow(/disk failing after/);
+    await expect(failEachStep(jobWith({ trustResult: true }), makeWorld)).rejects.toThrow(
+      /disk failing after/,
+    );
   });
 });
 

@@ -24,7 +24,11 @@ export const jobControlService = defineService({
       default: 5000,
     }),
     jobHeartbeat: config.duration({ description: 'how often executors say that they live', default: 3000 }),
-    jobWindow: config.integer({ description: 'queued jobs of one type kept in memory', default: 4096, min: 64 }),
+    jobWindow: config.integer({
+      description: 'queued jobs of one type kept in memory',
+      default: 4096,
+      min: 64,
+    }),
     jobRetention: config.duration({
       description: 'how long finished jobs are kept',
       default: 72 * 3600 * 1000,

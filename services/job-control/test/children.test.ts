@@ -136,7 +136,11 @@ test('cancelling a parent cancels its children first', async () => {
   expect(job.state).toBe(JobState.CANCELLED);
   expect(world.done).toEqual(['root', 'a', 'undo a', 'undo root']);
   const { jobs } = await worker.client.list({ filter: `root = "jobs/${uid}"` });
-  expect(jobs.map(({ state }) => state)).toEqual([JobState.CANCELLED, JobState.CANCELLED, JobState.CANCELLED]);
+  expect(jobs.map(({ state }) => state)).toEqual([
+    JobState.CANCELLED,
+    JobState.CANCELLED,
+    JobState.CANCELLED,
+  ]);
 });
 
 test('a sleeping parent survives a restart of job control, and is woken by what happened', async () => {

@@ -53,7 +53,8 @@ class RawExecutor {
 
   async #run(stream: AsyncIterable<{ orders: ExecutorOrder[] }>): Promise<void> {
     try {
-      for await (const { orders } of stream) for (const { order } of orders) if (order) this.orders.push(order);
+      for await (const { orders } of stream)
+        for (const { order } of orders) if (order) this.orders.push(order);
     } catch {
       // Ended by the test, or by job control going away.
     } finally {
@@ -216,7 +217,9 @@ test('no more jobs than the credit', async () => {
   const one = connect('one');
   const jobs = await Promise.all(Array.from({ length: 15 }, () => client.submit(held, submission({}))));
   await until('ten are assigned', () => one.orders.filter(({ $case }) => $case === 'assign').length === 10);
-  const states = await Promise.all(jobs.map(async ({ header }) => (await client.get(header?.uid ?? '')).state));
+  const states = await Promise.all(
+    jobs.map(async ({ header }) => (await client.get(header?.uid ?? '')).state),
+  );
   expect(states.filter((state) => state === JobState.RUNNING)).toHaveLength(10);
   const running = await client.list({ filter: 'state = "RUNNING"' });
   expect(running.jobs).toHaveLength(10);

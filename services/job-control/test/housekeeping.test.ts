@@ -84,7 +84,11 @@ test("a job's log keeps its latest lines, and is followed to its end", async () 
   const followed: number[] = [];
   for await (const line of service.watchJobLog({ parent: name })) followed.push(line.number);
   const first = await service.listJobLogLines({ parent: name, pageSize: 450 });
-  const second = await service.listJobLogLines({ parent: name, pageSize: 450, pageToken: first.nextPageToken });
+  const second = await service.listJobLogLines({
+    parent: name,
+    pageSize: 450,
+    pageToken: first.nextPageToken,
+  });
   expect(second.nextPageToken).toBe('');
   const lines = [...first.jobLogLines, ...second.jobLogLines];
   expect(lines).toHaveLength(500);

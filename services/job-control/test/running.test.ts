@@ -103,7 +103,9 @@ test('the same uid fifty times at once is one job', async () => {
     input: { numbers: [20, 22] },
   };
   const answers = await Promise.all([
-    ...Array.from({ length: 25 }, () => worker.client.submit(add, submission({ numbers: [20, 22] }, { uid }))),
+    ...Array.from({ length: 25 }, () =>
+      worker.client.submit(add, submission({ numbers: [20, 22] }, { uid })),
+    ),
     ...Array.from({ length: 25 }, () => service.createJob({ job: raw })),
   ]);
   expect(new Set(answers.map((job) => job.header?.uid))).toEqual(new Set([uid]));
@@ -149,8 +151,12 @@ describe('bad input gets a rich error and leaves nothing', () => {
 
   test('a malformed name, filter, page token', async () => {
     await expect(jobService().getJob({ name: 'vms/1' })).rejects.toMatchObject({ kind: 'invalid' });
-    await expect(worker.client.list({ filter: 'colour = "red"' })).rejects.toMatchObject({ reason: 'FILTER_INVALID' });
-    await expect(worker.client.list({ pageToken: 'nope' })).rejects.toMatchObject({ reason: 'PAGE_TOKEN_INVALID' });
+    await expect(worker.client.list({ filter: 'colour = "red"' })).rejects.toMatchObject({
+      reason: 'FILTER_INVALID',
+    });
+    await expect(worker.client.list({ pageToken: 'nope' })).rejects.toMatchObject({
+      reason: 'PAGE_TOKEN_INVALID',
+    });
   });
 });
 
@@ -187,7 +193,11 @@ test('lists by filter, newest first, page by page', async () => {
   const found: string[] = [];
   let pageToken = '';
   do {
-    const page = await worker.client.list({ filter: `owner = "${owner}" AND state = "SUCCEEDED"`, pageSize: 3, pageToken });
+    const page = await worker.client.list({
+      filter: `owner = "${owner}" AND state = "SUCCEEDED"`,
+      pageSize: 3,
+      pageToken,
+    });
     expect(page.jobs.length).toBeLessThanOrEqual(3);
     found.push(...page.jobs.map((job) => job.header?.uid ?? ''));
     pageToken = page.nextPageToken;
@@ -211,7 +221,9 @@ test('the job is the operation', async () => {
   expect(done).toMatchObject({ name, done: true });
   if (done.result?.$case !== 'response') throw new Error('no response');
   expect(Struct.unwrap(Struct.decode(done.result.value.value))).toEqual({ sum: 17 });
-  expect((await operations.getOperation({ name })).metadata?.typeUrl).toBe('type.googleapis.com/nephos.jobs.v1.Job');
+  expect((await operations.getOperation({ name })).metadata?.typeUrl).toBe(
+    'type.googleapis.com/nephos.jobs.v1.Job',
+  );
   const list = await operations.listOperations({ name: 'operations', pageSize: 1 });
   expect(list.operations).toHaveLength(1);
   await expect(operations.deleteOperation({ name })).rejects.toMatchObject({ kind: 'unimplemented' });

@@ -6,8 +6,14 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { type JobClient, type JobDefinition, type Executor, jobClient, startExecutor } from '@nephos/jobs';
-import { defineService, newUid, type RunningService, type ServiceContext, startService } from '@nephos/service';
+import { type Executor, type JobClient, type JobDefinition, jobClient, startExecutor } from '@nephos/jobs';
+import {
+  defineService,
+  newUid,
+  type RunningService,
+  type ServiceContext,
+  startService,
+} from '@nephos/service';
 import { jobControlService } from '../src/service.ts';
 
 export type Env = Readonly<Record<string, string>>;
@@ -113,8 +119,17 @@ export class Stack implements AsyncDisposable {
 }
 
 /** What a submission of a test says beside its input. */
-export function submission<I extends object>(input: I, more: { uid?: string; target?: string; owner?: string } = {}) {
-  return { uid: more.uid ?? newUid(), input, owner: more.owner ?? 'tests', zone: '', target: more.target ?? '' };
+export function submission<I extends object>(
+  input: I,
+  more: { uid?: string; target?: string; owner?: string } = {},
+) {
+  return {
+    uid: more.uid ?? newUid(),
+    input,
+    owner: more.owner ?? 'tests',
+    zone: '',
+    target: more.target ?? '',
+  };
 }
 
 /** Resolves once `holds` does; asked again after each turn of the event loop and a little rest. */

@@ -8,10 +8,10 @@ import { NewJob } from '@nephos/proto/nephos/jobs/v1/jobs';
 import { newUid, systemClock } from '@nephos/service';
 import { type Collection, openStore, type Store } from '@nephos/store';
 import { pino } from 'pino';
-import { jobEntity, leaseCollection, type LeaseRecord, logCollection } from '../src/adapters/collections.ts';
+import { jobEntity, type LeaseRecord, leaseCollection, logCollection } from '../src/adapters/collections.ts';
 import { JobLog } from '../src/adapters/job-log.ts';
 import { Partitions } from '../src/adapters/partitions.ts';
-import { partitionOf, partitions as count } from '../src/domain/lane.ts';
+import { partitions as count, partitionOf } from '../src/domain/lane.ts';
 import { Scheduler } from '../src/scheduling/scheduler.ts';
 import { until } from './stack.ts';
 

@@ -27,7 +27,8 @@ async function threeSteps(job: Job3, world: World): Promise<string> {
       {
         input: { name },
         undo: async (input: { name: string }, result: string | undefined) => {
-          if (world.broken.has(name)) throw new Unavailable('SERVICE_UNAVAILABLE', `${name} cannot be undone`);
+          if (world.broken.has(name))
+            throw new Unavailable('SERVICE_UNAVAILABLE', `${name} cannot be undone`);
           world.done.push(`undo ${input.name} (${result ?? 'nothing'})`);
           await Promise.resolve();
         },
@@ -159,7 +160,10 @@ describe('an undo that keeps failing parks the job', () => {
 test('resume and unwind refuse a job that is not blocked', async () => {
   const uid = await submit({});
   await world.gate.reached;
-  await expect(worker.client.resume(uid)).rejects.toMatchObject({ kind: 'precondition', reason: 'STATE_FORBIDS' });
+  await expect(worker.client.resume(uid)).rejects.toMatchObject({
+    kind: 'precondition',
+    reason: 'STATE_FORBIDS',
+  });
   await expect(worker.client.unwind(uid)).rejects.toMatchObject({ kind: 'precondition' });
   world.gate.open();
   await worker.client.finished(uid);

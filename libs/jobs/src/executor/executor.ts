@@ -186,7 +186,8 @@ class JobExecutor<D> implements Executor, LinkOwner {
     const scope = scopeOf(this.#ctx, held, assignment, this.#options.around ?? []);
     let outcome: RunOutcome;
     try {
-      if (definition === undefined) throw new Internal('JOB_TYPE_UNKNOWN', `${assignment.type} is not run here`);
+      if (definition === undefined)
+        throw new Internal('JOB_TYPE_UNKNOWN', `${assignment.type} is not run here`);
       outcome = await runJob(definition, this.#options.deps, assignment, scope);
     } catch (error) {
       if (held.dropped) return;
@@ -202,7 +203,8 @@ class JobExecutor<D> implements Executor, LinkOwner {
 
   #cancel({ uid, error }: JobCancellation): void {
     const held = this.#held.get(uid);
-    if (held !== undefined && !held.stop.signal.aborted) held.stop.abort(errorOf(error ?? statusOf(undefined)));
+    if (held !== undefined && !held.stop.signal.aborted)
+      held.stop.abort(errorOf(error ?? statusOf(undefined)));
   }
 
   #dropped(job: HeldJob): void {

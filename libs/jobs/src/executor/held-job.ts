@@ -151,7 +151,8 @@ export class HeldJob implements JobLedger {
 
   async awaitChildren(uids: readonly string[]): Promise<readonly ChildOutcome[]> {
     const answer = await this.#ask({ $case: 'wait', value: { uids: [...uids] } });
-    if (answer.$case !== 'children') throw new Internal('INTERNAL', `job control answered ${answer.$case} to a wait`);
+    if (answer.$case !== 'children')
+      throw new Internal('INTERNAL', `job control answered ${answer.$case} to a wait`);
     return answer.value.outcomes;
   }
 

@@ -1,7 +1,8 @@
 /** The world of a run in an executor: the author's code runs as the job's submitter, in the job's trace. */
-import { SpanStatusCode } from '@opentelemetry/api';
+
 import type { JobAssignment } from '@nephos/proto/nephos/jobs/v1/executor';
 import { type Around, runAs, type ServiceContext } from '@nephos/service';
+import { SpanStatusCode } from '@opentelemetry/api';
 import type { Logger } from 'pino';
 import type { RunScope } from '../run/job-run.ts';
 import type { HeldJob } from './held-job.ts';
@@ -34,9 +35,8 @@ export function scopeOf(
       return log;
     },
     within: (name, signal, work) =>
-      runAs(
-        { requestId, principal, onBehalfOf, jobId: uid, signal, traceparent },
-        () => (name === 'run' ? work() : traced(ctx, name, uid, () => wrapped(name, work))),
+      runAs({ requestId, principal, onBehalfOf, jobId: uid, signal, traceparent }, () =>
+        name === 'run' ? work() : traced(ctx, name, uid, () => wrapped(name, work)),
       ),
   };
 }
@@ -46,7 +46,10 @@ function traced<R>(ctx: ServiceContext, name: string, job: string, work: () => P
     try {
       return await work();
     } catch (error) {
-      span.setStatus({ code: SpanStatusCode.ERROR, message: error instanceof Error ? error.message : String(error) });
+      span.setStatus({
+        code: SpanStatusCode.ERROR,
+        message: error instanceof Error ? error.message : String(error),
+      });
       throw error;
     } finally {
       span.end();

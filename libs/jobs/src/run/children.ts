@@ -82,11 +82,16 @@ export class Children {
     const failed = outcomes.filter((outcome) => outcome.state !== JobState.SUCCEEDED);
     const first = failed[0];
     if (first === undefined) return outcomes;
-    const cause = first.error === undefined ? new Internal('INTERNAL', 'no error is on record') : errorOf(first.error);
-    throw new Precondition('CHILD_FAILED', `${failed.length} of ${uids.length} children failed; first: ${cause.message}`, {
-      metadata: { child: `jobs/${first.uid}`, reason: cause.reason, failed: String(failed.length) },
-      cause,
-    });
+    const cause =
+      first.error === undefined ? new Internal('INTERNAL', 'no error is on record') : errorOf(first.error);
+    throw new Precondition(
+      'CHILD_FAILED',
+      `${failed.length} of ${uids.length} children failed; first: ${cause.message}`,
+      {
+        metadata: { child: `jobs/${first.uid}`, reason: cause.reason, failed: String(failed.length) },
+        cause,
+      },
+    );
   }
 
   async #unlessStopped<T>(waiting: Promise<T>): Promise<T> {

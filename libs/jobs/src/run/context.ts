@@ -1,7 +1,14 @@
 /** The context that the author's `run` is given. Most of it is looked up when it is asked for: most jobs ask for little. */
 import type { JobAssignment } from '@nephos/proto/nephos/jobs/v1/executor';
 import type { Logger } from 'pino';
-import type { ChildHandle, ChildResults, JobContext, JobDefinition, StepOptions, StepScope } from '../definition.ts';
+import type {
+  ChildHandle,
+  ChildResults,
+  JobContext,
+  JobDefinition,
+  StepOptions,
+  StepScope,
+} from '../definition.ts';
 import type { ChildOptions, Children } from './children.ts';
 import type { RunScope } from './job-run.ts';
 import type { Steps } from './steps.ts';

@@ -108,7 +108,9 @@ class JobRun<I extends object, R, D> {
   async #forward(): Promise<Ended> {
     try {
       const { signal } = this.#scope.stop;
-      const result = await this.#scope.within('run', signal, () => this.#definition.run(this.#context, this.#deps));
+      const result = await this.#scope.within('run', signal, () =>
+        this.#definition.run(this.#context, this.#deps),
+      );
       await this.#children.rest();
       if (this.#steps.stopped !== undefined) return { kind: 'threw', error: this.#steps.stopped };
       if (!this.#undoing && this.#replay.unasked.length > 0) {
@@ -146,7 +148,11 @@ class JobRun<I extends object, R, D> {
     this.#scope.log.warn({ err: error, step: this.#steps.latest }, 'a run failed and will be tried again');
     const { backoffMs } = this.#definition.retry;
     const backoff = { firstMs: backoffMs, maxMs: Math.max(backoffMs, longestBackoffMs) };
-    return { kind: 'retry', error: statusOf(error), backoffMs: pauseAfter(this.#assignment.attempt, backoff) };
+    return {
+      kind: 'retry',
+      error: statusOf(error),
+      backoffMs: pauseAfter(this.#assignment.attempt, backoff),
+    };
   }
 
   async #fail(error: unknown): Promise<RunOutcome> {
@@ -173,7 +179,8 @@ class JobRun<I extends object, R, D> {
   /** The run ended before it came to all that is on record: replay it, only to learn the undos. */
   async #undoByReplay(error: Status, cancelled: boolean): Promise<RunOutcome> {
     const steps = new Map(this.#assignment.steps.map((step) => [step.name, step]));
-    for (const { recorded } of this.#steps.asked) if (recorded !== undefined) steps.set(recorded.name, recorded);
+    for (const { recorded } of this.#steps.asked)
+      if (recorded !== undefined) steps.set(recorded.name, recorded);
     const assignment = { ...this.#assignment, steps: [...steps.values()], unwind: { error, cancelled } };
     const scope = { ...this.#scope, stop: new AbortController() };
     return await new JobRun(this.#definition, this.#deps, assignment, scope).outcome();
@@ -200,7 +207,10 @@ function succeeded(result: string): RunOutcome {
 }
 
 function failed(error: Status, cancelled: boolean): RunOutcome {
-  return { kind: 'finished', finished: { outcome: { $case: cancelled ? 'cancelled' : 'error', value: error } } };
+  return {
+    kind: 'finished',
+    finished: { outcome: { $case: cancelled ? 'cancelled' : 'error', value: error } },
+  };
 }
 
 function blocked(reason: JobBlockReason, message: string): RunOutcome {

@@ -87,7 +87,13 @@ export class Steps {
       block(`it asked twice for a step named ${name}`);
       return await never();
     }
-    const asked: Asked = { name, position: found.position, recorded: found.recorded, input: options.input, undo: options.undo };
+    const asked: Asked = {
+      name,
+      position: found.position,
+      recorded: found.recorded,
+      input: options.input,
+      undo: options.undo,
+    };
     this.asked.push(asked);
     if (!undoing) {
       const bound = found.recorded === undefined ? Number.POSITIVE_INFINITY : found.position;
@@ -114,7 +120,9 @@ export class Steps {
   }
 
   #branch(): Promise<unknown> | undefined {
-    return this.#running.size === 0 ? undefined : Promise.race([...this.#running].map((work) => work.catch(() => {})));
+    return this.#running.size === 0
+      ? undefined
+      : Promise.race([...this.#running].map((work) => work.catch(() => {})));
   }
 
   /** Undefined: the run is abandoned. */
@@ -149,7 +157,10 @@ export class Steps {
     }
   }
 
-  async #record(asked: Asked, outcome: Pick<RecordedStep, 'startTime'> & Partial<RecordedStep>): Promise<void> {
+  async #record(
+    asked: Asked,
+    outcome: Pick<RecordedStep, 'startTime'> & Partial<RecordedStep>,
+  ): Promise<void> {
     const { scope, assignment } = this.#options;
     const record: RecordedStep = {
       name: asked.name,
@@ -166,7 +177,11 @@ export class Steps {
     asked.recorded = record;
   }
 
-  async #attempt<T>(name: string, run: (step: StepScope) => Promise<T>, timeoutMs: number | undefined): Promise<T> {
+  async #attempt<T>(
+    name: string,
+    run: (step: StepScope) => Promise<T>,
+    timeoutMs: number | undefined,
+  ): Promise<T> {
     const { scope, assignment, type } = this.#options;
     const facts = { job: type, step: name };
     const id = `${assignment.uid}/${name}`;

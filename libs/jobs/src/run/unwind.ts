@@ -37,7 +37,8 @@ async function undoOne(step: Asked, { scope, definition }: UnwindOptions): Promi
   const facts = { job: definition.type, step: step.name };
   const { recorded, undo } = step;
   const input = recorded === undefined ? step.input : fromText(recorded.input);
-  const result = recorded === undefined || recorded.error !== undefined ? undefined : fromText(recorded.result);
+  const result =
+    recorded === undefined || recorded.error !== undefined ? undefined : fromText(recorded.result);
   for (let attempt = 1; ; attempt += 1) {
     scope.ledger.undoStarted(step.name);
     try {

@@ -82,10 +82,18 @@ export async function crashEachStep<I extends object, R, D>(
   for (const { name: step, undoable } of await stepsOf(definition, makeWorld)) {
     for (const when of bothSides) {
       const place = `${step} dying ${when} its effect`;
-      const resumed = { place: `${place}, resumed`, fault: dyingOnce(step, when), expected: 'succeeded' } as const;
+      const resumed = {
+        place: `${place}, resumed`,
+        fault: dyingOnce(step, when),
+        expected: 'succeeded',
+      } as const;
       runs.push(await inWorld(definition, makeWorld, resumed));
       if (when === 'after' && !undoable) continue;
-      const cancelled = { place: `${place}, cancelled`, fault: dyingOnce(step, when), expected: 'undone' } as const;
+      const cancelled = {
+        place: `${place}, cancelled`,
+        fault: dyingOnce(step, when),
+        expected: 'undone',
+      } as const;
       runs.push(await inWorld(definition, makeWorld, { ...cancelled, cancelAt: step }));
     }
   }
@@ -137,7 +145,8 @@ async function stepsOf<I extends object, R, D>(
   try {
     const job = new MemoryJob(definition, world.input, world);
     const ended = await job.run();
-    if (ended.state !== 'succeeded') throw broken(definition, 'undisturbed', [`it ${ended.state}: ${ended.error.message}`]);
+    if (ended.state !== 'succeeded')
+      throw broken(definition, 'undisturbed', [`it ${ended.state}: ${ended.error.message}`]);
     await check(definition, 'undisturbed', () => world.faults?.() ?? []);
     const names = [...job.steps.keys()];
     job.cancel();
@@ -156,7 +165,9 @@ async function inWorld<I extends object, R, D>(
   const world = await makeWorld();
   try {
     const job = new MemoryJob(definition, world.input, world);
-    const ended = await job.run(plan.cancelAt === undefined ? plan.fault : cancelling(job, plan.fault, plan.cancelAt));
+    const ended = await job.run(
+      plan.cancelAt === undefined ? plan.fault : cancelling(job, plan.fault, plan.cancelAt),
+    );
     const undone = ended.state === 'failed' || ended.state === 'cancelled';
     if (plan.expected === 'succeeded' ? ended.state !== 'succeeded' : !undone) {
       const why = ended.state === 'succeeded' ? 'succeeded' : `${ended.state}: ${ended.error.message}`;
@@ -164,7 +175,7 @@ async function inWorld<I extends object, R, D>(
     }
     await check(definition, plan.place, () =>
       plan.expected === 'succeeded' ? (world.faults?.() ?? []) : world.leaks(),
-   );
+    );
     return { place: plan.place, ended, trace: job.trace };
   } finally {
     await world.dispose?.();

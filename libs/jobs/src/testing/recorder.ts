@@ -60,7 +60,10 @@ export class MemoryJob<I extends object, R, D> implements JobLedger {
 
   /** From here on the job only undoes, as after a cancellation that came while no executor held it. */
   cancel(): void {
-    this.#unwind = { error: statusOf(new Cancelled('JOB_CANCELLED', 'the job was cancelled')), cancelled: true };
+    this.#unwind = {
+      error: statusOf(new Cancelled('JOB_CANCELLED', 'the job was cancelled')),
+      cancelled: true,
+    };
   }
 
   /** Runs it to its end; crashes are survived by a new run from the record. */
@@ -147,7 +150,10 @@ export class MemoryJob<I extends object, R, D> implements JobLedger {
     const definition = this.#options.children?.find(({ type }) => type === job.type);
     if (definition === undefined) throw new Error(`the harness was not given the child ${job.type}`);
     const child = new MemoryJob(definition, job.input ?? {}, this.#options, job.uid);
-    this.#children.set(job.uid, child.run().then((ended) => childOutcome(job.uid, ended)));
+    this.#children.set(
+      job.uid,
+      child.run().then((ended) => childOutcome(job.uid, ended)),
+    );
     await Promise.resolve();
   }
 

@@ -77,7 +77,8 @@ export class JobLog {
     try {
       const { root, requestId, traceparent } = record;
       const before = await logs.get(uid);
-      if (before === undefined) await logs.insert(uid, appended({ root, requestId, traceparent, count: 0, lines: [] }, lines));
+      if (before === undefined)
+        await logs.insert(uid, appended({ root, requestId, traceparent, count: 0, lines: [] }, lines));
       else await logs.modify(uid, ({ value }) => ({ value: appended(value, lines) }));
     } catch (error) {
       log.warn({ err: error, job: uid }, "lines of a job's log were lost");
@@ -87,5 +88,9 @@ export class JobLog {
 
 function appended(record: LogRecord, lines: readonly LogLine[]): LogRecord {
   const numbered = lines.map((line, at) => ({ ...line, number: record.count + at + 1 }));
-  return { ...record, count: record.count + lines.length, lines: [...record.lines, ...numbered].slice(-mostLines) };
+  return {
+    ...record,
+    count: record.count + lines.length,
+    lines: [...record.lines, ...numbered].slice(-mostLines),
+  };
 }

@@ -39,7 +39,13 @@ export class JobWriter {
     event: Json | undefined,
   ): Promise<Stored<JobRecord>> {
     const guard: Expected = typeof expected === 'number' ? expected : { where: { epoch: expected.epoch } };
-    return this.#ask({ kind: 'update', id: uid, expected: guard, value, ...(event !== undefined && { event }) });
+    return this.#ask({
+      kind: 'update',
+      id: uid,
+      expected: guard,
+      value,
+      ...(event !== undefined && { event }),
+    });
   }
 
   #ask(write: Write<JobRecord>): Promise<Stored<JobRecord>> {

@@ -123,7 +123,10 @@ export class Partitions {
     const began = clock.monotonic();
     const { stored } = owned;
     try {
-      owned.stored = await leases.update(stored.id, stored.revision, { ...stored.value, beat: stored.value.beat + 1 });
+      owned.stored = await leases.update(stored.id, stored.revision, {
+        ...stored.value,
+        beat: stored.value.beat + 1,
+      });
       owned.renewedAt = began;
     } catch (error) {
       if (error instanceof Conflict) this.lost(partition);

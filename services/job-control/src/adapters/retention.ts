@@ -34,7 +34,13 @@ export async function sweepJobs(options: RetentionOptions, signal: AbortSignal):
 }
 
 /** Removes at most a page of trees; returns how many jobs went. */
-export async function sweepOnce({ jobs, logs, clock, retentionMs, owned }: RetentionOptions): Promise<number> {
+export async function sweepOnce({
+  jobs,
+  logs,
+  clock,
+  retentionMs,
+  owned,
+}: RetentionOptions): Promise<number> {
   const until = clock.now().getTime() - retentionMs;
   const roots = await jobs.find({ where: { expiry: { lte: until } }, orderBy: 'expiry', limit: pageSize });
   const mine = roots.items.filter(({ value }) => owned().includes(value.partition));
@@ -44,7 +50,12 @@ export async function sweepOnce({ jobs, logs, clock, retentionMs, owned }: Reten
     let cursor: string | undefined;
     do {
       const where = { tree: `jobs/${root.id}` };
-      const page = await jobs.find({ where, orderBy: 'tree', limit: pageSize, ...(cursor !== undefined && { cursor }) });
+      const page = await jobs.find({
+        where,
+        orderBy: 'tree',
+        limit: pageSize,
+        ...(cursor !== undefined && { cursor }),
+      });
       for (const { id } of page.items) if (id !== root.id) descendants.push(id);
       cursor = page.nextCursor;
     } while (cursor !== undefined);

@@ -48,7 +48,8 @@ export function jobApi({ scheduler, jobs }: JobApiOptions): Implementation<JobSe
       const { stored } = await scheduler.submissions.submit(originated(job ?? NewJob.create(), call));
       return table.show(stored);
     },
-    submit: (requests, call) => submitStream(requests, (job) => scheduler.submissions.submit(originated(job, call)), table),
+    submit: (requests, call) =>
+      submitStream(requests, (job) => scheduler.submissions.submit(originated(job, call)), table),
     getJob: async ({ name }) => await table.view(uidOf(name)),
     listJobs: async (request) => await listJobs(request, scheduler, jobs),
     async cancelJob({ name }, call) {
@@ -85,7 +86,10 @@ export async function listJobs(
   const projected: Pick<typeof jobs, 'find'> = {
     async find(query) {
       const page = await jobs.find(query);
-      return { ...page, items: page.items.map((stored) => ({ ...stored, value: shown(stored.id, stored.value) })) };
+      return {
+        ...page,
+        items: page.items.map((stored) => ({ ...stored, value: shown(stored.id, stored.value) })),
+      };
     },
   };
   const shown = (uid: string, value: JobRecord): JobRecord => {

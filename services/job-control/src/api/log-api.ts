@@ -1,7 +1,13 @@
 /** The jobs' own logs. */
 import { isOver } from '@nephos/jobs';
 import type { JobLogLine, JobServiceDefinition } from '@nephos/proto/nephos/jobs/v1/jobs';
-import { type Implementation, pageSizeOf, pageTokenOf, parseResourceName, readPageToken } from '@nephos/service';
+import {
+  type Implementation,
+  pageSizeOf,
+  pageTokenOf,
+  parseResourceName,
+  readPageToken,
+} from '@nephos/service';
 import type { LogRecord } from '../adapters/collections.ts';
 import type { SchedulerCore } from '../scheduling/core.ts';
 import { Changes } from './watch-job.ts';

@@ -17,7 +17,10 @@ export interface OperationsApiOptions {
 /** A wait without a limit of its own ends before its caller's deadline would. */
 const longestWaitMs = 25_000;
 
-export function operationsApi({ scheduler, jobs }: OperationsApiOptions): Implementation<OperationsDefinition> {
+export function operationsApi({
+  scheduler,
+  jobs,
+}: OperationsApiOptions): Implementation<OperationsDefinition> {
   const { table, clock } = scheduler.core;
   return {
     async listOperations({ filter, pageSize, pageToken }) {
@@ -38,7 +41,8 @@ export function operationsApi({ scheduler, jobs }: OperationsApiOptions): Implem
     },
     async waitOperation({ name, timeout }, call) {
       const uid = operationUid(name);
-      const asked = timeout === undefined ? longestWaitMs : Number(timeout.seconds) * 1000 + timeout.nanos / 1e6;
+      const asked =
+        timeout === undefined ? longestWaitMs : Number(timeout.seconds) * 1000 + timeout.nanos / 1e6;
       const limit = new AbortController();
       using _timer = clock.timer(Math.min(asked, longestWaitMs), () => limit.abort());
       for await (const job of watchJob(table, uid, AbortSignal.any([call.signal, limit.signal]))) {
@@ -47,7 +51,8 @@ export function operationsApi({ scheduler, jobs }: OperationsApiOptions): Implem
       return operationOf(await table.view(uid));
     },
     deleteOperation: () => {
-      const message = 'operations are jobs: they go by themselves some time after their end; to stop one, cancel it';
+      const message =
+        'operations are jobs: they go by themselves some time after their end; to stop one, cancel it';
       return Promise.reject(new Unimplemented('METHOD_UNKNOWN', message));
     },
   };

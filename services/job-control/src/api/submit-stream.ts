@@ -1,7 +1,8 @@
 /** The stream of submissions: many under way at once, answered in whatever order they are synced. */
-import type { NewJob, SubmitRequest, SubmitResponse, SubmitResult } from '@nephos/proto/nephos/jobs/v1/jobs';
+
 import { Frames, statusOf } from '@nephos/jobs/protocol';
-import { etagOf, Exhausted } from '@nephos/service';
+import type { NewJob, SubmitRequest, SubmitResponse, SubmitResult } from '@nephos/proto/nephos/jobs/v1/jobs';
+import { Exhausted, etagOf } from '@nephos/service';
 import type { JobTable } from '../scheduling/job-table.ts';
 import type { Submitted } from '../scheduling/submissions.ts';
 
@@ -34,7 +35,8 @@ export async function* submitStream(
   const read = async (): Promise<void> => {
     try {
       for await (const { jobs } of requests) {
-        if (jobs.length > mostInFrame) throw new Exhausted('LIMIT_REACHED', `a frame holds at most ${mostInFrame} jobs`);
+        if (jobs.length > mostInFrame)
+          throw new Exhausted('LIMIT_REACHED', `a frame holds at most ${mostInFrame} jobs`);
         for (const job of jobs) void take(job);
         while (underWay > mostUnderWay) await new Promise<void>((resolve) => (onRoom = resolve));
       }

@@ -9,7 +9,14 @@ import type { HeaderRecord } from '@nephos/service';
 import { type Lane, laneOf } from './lane.ts';
 
 /** `queued` covers running: see the invariants. */
-export type StoredState = 'queued' | 'suspended' | 'unwinding' | 'blocked' | 'succeeded' | 'failed' | 'cancelled';
+export type StoredState =
+  | 'queued'
+  | 'suspended'
+  | 'unwinding'
+  | 'blocked'
+  | 'succeeded'
+  | 'failed'
+  | 'cancelled';
 
 export type BlockReason = 'version-mismatch' | 'step-mismatch' | 'undo-failed' | 'executors-lost';
 
@@ -98,7 +105,9 @@ export interface JobRecord {
   /** Uids of jobs that must be over before it is assigned again. */
   readonly waits?: readonly string[] | undefined;
   readonly children?: readonly string[] | undefined;
-  readonly block?: { readonly reason: BlockReason; readonly message: string; readonly at: number } | undefined;
+  readonly block?:
+    | { readonly reason: BlockReason; readonly message: string; readonly at: number }
+    | undefined;
   /** Root jobs that are over: when, for retention. */
   readonly expiry?: number | undefined;
   /** Why somebody might look for it: blocked, failed, cancelled. */
@@ -130,7 +139,11 @@ function placed(record: JobRecord, lane: Lane, order: number): JobRecord {
 /** Back among those that wait for an executor. */
 export function ready(record: JobRecord, order: number): JobRecord {
   const state = record.unwind === undefined ? 'queued' : 'unwinding';
-  return placed({ ...record, state, nextAttemptAt: undefined, backoffMs: undefined, waits: undefined }, 'ready', order);
+  return placed(
+    { ...record, state, nextAttemptAt: undefined, backoffMs: undefined, waits: undefined },
+    'ready',
+    order,
+  );
 }
 
 export function withStep(record: JobRecord, step: StepRecord, version: number): JobRecord {
@@ -192,6 +205,7 @@ const nothing = {
 export function over(record: JobRecord, ending: Ending, at: number): JobRecord {
   const expiry = record.parent === undefined ? at : undefined;
   const done = { ...record, ...nothing, expiry, endedAt: at };
-  if (ending.state !== 'succeeded') return { ...done, state: ending.state, error: ending.error, trouble: ending.state };
+  if (ending.state !== 'succeeded')
+    return { ...done, state: ending.state, error: ending.error, trouble: ending.state };
   return { ...done, state: 'succeeded', result: ending.result, error: undefined, trouble: undefined };
 }

@@ -33,7 +33,11 @@ export function checkSubmission(job: NewJob): void {
     if (!right) faults.push({ field: `job.${field}`, description });
   };
   check(isUid(job.uid), 'uid', 'is required: a UUIDv7');
-  check(typeForm.test(job.type) && job.type.length <= 64, 'type', 'is required: `entity.verb` of a-z, 0-9 and -');
+  check(
+    typeForm.test(job.type) && job.type.length <= 64,
+    'type',
+    'is required: `entity.verb` of a-z, 0-9 and -',
+  );
   check(job.definitionVersion >= 1, 'definition_version', 'is required: from 1 on');
   check(job.displayName.length <= 128, 'display_name', 'has at most 128 characters');
   check(job.target.length <= 256, 'target', 'has at most 256 characters');

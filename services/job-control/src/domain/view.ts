@@ -61,7 +61,8 @@ export function jobMessage(record: JobRecord, revision: number, live?: LiveFacts
     header: headerMessage('jobs', record.header, revision),
     type: record.type,
     definitionVersion: record.version,
-    state: live?.executor !== undefined && record.state === 'queued' ? JobState.RUNNING : states[record.state],
+    state:
+      live?.executor !== undefined && record.state === 'queued' ? JobState.RUNNING : states[record.state],
     parent: record.parent === undefined ? '' : jobName(record.parent),
     root: jobName(record.root),
     target: record.target ?? '',

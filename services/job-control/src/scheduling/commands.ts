@@ -5,7 +5,15 @@
  */
 import { Precondition } from '@nephos/service';
 import { recordOfThrown } from '../domain/errors.ts';
-import { type Ending, type ErrorRecord, isOver, type JobRecord, ready, resumed, unwinding } from '../domain/record.ts';
+import {
+  type Ending,
+  type ErrorRecord,
+  isOver,
+  type JobRecord,
+  ready,
+  resumed,
+  unwinding,
+} from '../domain/record.ts';
 import { type SchedulerCore, stopError } from './core.ts';
 import type { LiveJob } from './live-job.ts';
 import type { Waits } from './waits.ts';
@@ -55,7 +63,12 @@ export class Commands {
     const given = skipSteps.length === 0 ? '' : `, giving up the undo of ${skipSteps.join(', ')}`;
     this.#core.jobLog.add(record, '', `unwound by hand${given}`);
     const skipped = { ...record, skipSteps: [...(record.skipSteps ?? []), ...skipSteps], lenient: true };
-    await this.#unwind(job, skipped, whyUnwound(record), record.unwind?.cancelled ?? record.cancelRequested === true);
+    await this.#unwind(
+      job,
+      skipped,
+      whyUnwound(record),
+      record.unwind?.cancelled ?? record.cancelRequested === true,
+    );
   }
 
   async #blocked(uid: string): Promise<LiveJob> {
@@ -109,5 +122,7 @@ export class Commands {
 
 function whyUnwound(record: JobRecord): ErrorRecord {
   if (record.unwind !== undefined) return record.unwind.error;
-  return recordOfThrown(new Precondition('JOB_BLOCKED', `unwound by hand: ${record.block?.message ?? 'it was blocked'}`));
+  return recordOfThrown(
+    new Precondition('JOB_BLOCKED', `unwound by hand: ${record.block?.message ?? 'it was blocked'}`),
+  );
 }

@@ -12,10 +12,10 @@ import type { Stored } from '@nephos/store';
 import type { Logger } from 'pino';
 import type { JobLog } from '../adapters/job-log.ts';
 import type { Partitions } from '../adapters/partitions.ts';
+import { assignmentOf } from '../domain/assignment.ts';
 import { recordOfThrown } from '../domain/errors.ts';
 import { epochOfPlace, Places } from '../domain/lane.ts';
 import { type JobRecord, ready, unwinding } from '../domain/record.ts';
-import { assignmentOf } from '../domain/assignment.ts';
 import { JobTable } from './job-table.ts';
 import type { LiveJob } from './live-job.ts';
 import { ReadyQueue } from './ready-queue.ts';
@@ -134,7 +134,11 @@ export class SchedulerCore {
   }
 
   /** Puts a job back among those that wait for an executor. */
-  async requeue(job: LiveJob, change: (record: JobRecord, order: number) => JobRecord, verb: string): Promise<void> {
+  async requeue(
+    job: LiveJob,
+    change: (record: JobRecord, order: number) => JobRecord,
+    verb: string,
+  ): Promise<void> {
     const { type, partition } = job.record;
     const queue = this.queue(type);
     if (!queue.has(partition)) return;
@@ -153,14 +157,19 @@ export class SchedulerCore {
   /** Unwinds it with this error as soon as an executor takes it; it must not be held by one. */
   async unwindLater(job: LiveJob, error: unknown): Promise<void> {
     const cancelled = error instanceof Cancelled;
-    await this.requeue(job, (record, order) => ready(unwinding(record, recordOfThrown(error), cancelled), order), 'unwinding');
+    await this.requeue(
+      job,
+      (record, order) => ready(unwinding(record, recordOfThrown(error), cancelled), order),
+      'unwinding',
+    );
   }
 
   /** It was ready under a former owner, and its executor may still come back for it. */
   inGrace(job: LiveJob): boolean {
     const partition = this.#partitions.get(job.record.partition);
     const { order, epoch } = job.record;
-    if (partition === undefined || job.dispatched || order === undefined || epochOfPlace(order) >= epoch) return false;
+    if (partition === undefined || job.dispatched || order === undefined || epochOfPlace(order) >= epoch)
+      return false;
     return this.clock.monotonic() - partition.takenAt < this.options.graceMs;
   }
 
@@ -230,7 +239,10 @@ export class SchedulerCore {
     const { record, holder } = job;
     if (holder === undefined || !this.mustStop(job)) return;
     const cancelled = record.cancelRequested === true;
-    holder.session.order({ $case: 'cancel', value: { uid: job.uid, error: statusOf(stopError(record)), cancelled } });
+    holder.session.order({
+      $case: 'cancel',
+      value: { uid: job.uid, error: statusOf(stopError(record)), cancelled },
+    });
   }
 
   #assign(job: LiveJob, session: Session): void {

@@ -36,7 +36,10 @@ export class Executors {
     const first = await frames.next();
     const hello = first.done === true ? undefined : first.value.reports[0]?.report;
     if (first.done === true || hello?.$case !== 'hello' || hello.value.executor === '') {
-      throw new Invalid('FIELD_INVALID', 'the first report of a stream is a hello with the id of the executor');
+      throw new Invalid(
+        'FIELD_INVALID',
+        'the first report of a stream is a hello with the id of the executor',
+      );
     }
     const session = new Session(hello.value, this.#core.clock.monotonic());
     this.#begin(session);
@@ -57,7 +60,10 @@ export class Executors {
     const limit = this.#core.clock.monotonic() - patience * this.#core.options.heartbeatMs;
     for (const session of this.#core.sessions.all) {
       if (session.heardAt >= limit) continue;
-      this.#core.log.warn({ executor: session.executor, service: session.service }, 'an executor fell silent');
+      this.#core.log.warn(
+        { executor: session.executor, service: session.service },
+        'an executor fell silent',
+      );
       this.#lost(session);
       session.orders.end();
     }
@@ -75,7 +81,10 @@ export class Executors {
       $case: 'welcome',
       value: { instance: options.instance, heartbeatInterval: BigInt(options.heartbeatMs) },
     });
-    log.info({ executor: session.executor, service: session.service, limit: session.limit }, 'an executor connected');
+    log.info(
+      { executor: session.executor, service: session.service, limit: session.limit },
+      'an executor connected',
+    );
   }
 
   async #read(
@@ -108,7 +117,9 @@ export class Executors {
           session.limit = report.value.limit;
           break;
         case 'announcement':
-          this.#announced(session, report.value.jobs).catch((error: unknown) => this.#core.options.onFailure(error));
+          this.#announced(session, report.value.jobs).catch((error: unknown) =>
+            this.#core.options.onFailure(error),
+          );
           break;
         case 'goodbye':
           session.leaving = true;
@@ -149,7 +160,10 @@ export class Executors {
     const { sessions, clock, options, log } = this.#core;
     if (!sessions.all.has(session)) return;
     sessions.remove(session);
-    log.info({ executor: session.executor, service: session.service, jobs: session.held.size }, 'an executor left');
+    log.info(
+      { executor: session.executor, service: session.service, jobs: session.held.size },
+      'an executor left',
+    );
     const jobs = [...session.held.values()];
     session.held.clear();
     for (const job of jobs) {
@@ -182,7 +196,11 @@ export class Executors {
       return await core.requeue(job, (record, order) => ready(lostOnce(record), order), 'queued');
     }
     const message = `${mostLosses} executors were lost with it, one after the other`;
-    await core.table.change(job, blocked(lostOnce(job.record), 'executors-lost', message, core.now()), 'blocked');
+    await core.table.change(
+      job,
+      blocked(lostOnce(job.record), 'executors-lost', message, core.now()),
+      'blocked',
+    );
     core.table.forget(job);
   }
 }

@@ -42,16 +42,23 @@ export class JobTable {
   epoch(partition: number): number {
     const epoch = this.#options.epochOf(partition);
     if (epoch !== undefined) return epoch;
-    throw new Unavailable('SERVICE_UNAVAILABLE', 'another instance of job control owns these jobs, or none yet', {
-      retryAfterMs: 500,
-    });
+    throw new Unavailable(
+      'SERVICE_UNAVAILABLE',
+      'another instance of job control owns these jobs, or none yet',
+      {
+        retryAfterMs: 500,
+      },
+    );
   }
 
   /** Throws `AlreadyExists`. */
   async insert(record: JobRecord): Promise<LiveJob> {
     const { uid } = record.header;
     const after = { id: uid, revision: 1, eventSeq: 1, value: record };
-    const event = record.level === 'all' ? this.#options.jobs.eventOf(undefined, after, { verb: 'submitted' }) : undefined;
+    const event =
+      record.level === 'all'
+        ? this.#options.jobs.eventOf(undefined, after, { verb: 'submitted' })
+        : undefined;
     // A page may have brought it into memory before its writer heard that it is stored.
     return this.#keep(await this.#writer.insert(uid, record, event));
   }
@@ -166,7 +173,9 @@ export class JobTable {
   /** The partition is another's. Whoever asked may ask that one. */
   #fenced(partition: number): Unavailable {
     this.#options.onFenced(partition);
-    return new Unavailable('LEASE_LOST', 'another instance of job control took over these jobs', { retryAfterMs: 500 });
+    return new Unavailable('LEASE_LOST', 'another instance of job control took over these jobs', {
+      retryAfterMs: 500,
+    });
   }
 
   #keep(stored: Stored<JobRecord>): LiveJob {
@@ -189,7 +198,9 @@ export class JobTable {
 }
 
 function missing(uid: string): NotFound {
-  return new NotFound('RESOURCE_NOT_FOUND', `jobs/${uid} is not there`, { metadata: { resource: `jobs/${uid}` } });
+  return new NotFound('RESOURCE_NOT_FOUND', `jobs/${uid} is not there`, {
+    metadata: { resource: `jobs/${uid}` },
+  });
 }
 
 function isTold(record: JobRecord): boolean {

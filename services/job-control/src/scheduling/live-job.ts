@@ -1,6 +1,7 @@
 /** A job in memory: the record as it is being written, the record as it is stored, and what is stored nowhere. */
-import type { Stored } from '@nephos/store';
+
 import { JobStepState } from '@nephos/proto/nephos/jobs/v1/jobs';
+import type { Stored } from '@nephos/store';
 import type { ErrorRecord, JobRecord } from '../domain/record.ts';
 import type { LiveFacts, StepUnderWay } from '../domain/view.ts';
 import type { Session } from './session.ts';

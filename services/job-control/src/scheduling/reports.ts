@@ -4,9 +4,10 @@
  * what it says is synced; the same report twice changes nothing more. The slot of a job that is over is free at
  * once, before its end is synced.
  */
+
+import { statusOf } from '@nephos/jobs/protocol';
 import type { ChildOutcome, JobReport } from '@nephos/proto/nephos/jobs/v1/executor';
 import { JobBlockReason, JobState, JobStepState } from '@nephos/proto/nephos/jobs/v1/jobs';
-import { statusOf } from '@nephos/jobs/protocol';
 import { stepRecord } from '../domain/assignment.ts';
 import { errorRecord, statusMessage } from '../domain/errors.ts';
 import {
@@ -63,7 +64,10 @@ export class Reports {
     if (this.#note(job, report.report)) return;
     this.#record(session, job, report.reportId, report.report).catch((error: unknown) => {
       // Nothing was recorded: the executor keeps the report and sends it to whoever owns the job next.
-      this.#core.log.warn({ err: error, job: job.uid, report: report.report?.$case }, 'a report was not recorded');
+      this.#core.log.warn(
+        { err: error, job: job.uid, report: report.report?.$case },
+        'a report was not recorded',
+      );
     });
   }
 
@@ -192,7 +196,10 @@ export class Reports {
     const core = this.#core;
     core.release(job);
     core.jobLog.add(job.record, '', `blocked: ${message}`);
-    core.log.warn({ job: job.uid, root: job.record.root, type: job.record.type, reason: message }, 'a job is blocked');
+    core.log.warn(
+      { job: job.uid, root: job.record.root, type: job.record.type, reason: message },
+      'a job is blocked',
+    );
     const why = reasonOf.get(reason) ?? 'step-mismatch';
     await core.table.change(job, blocked(job.record, why, message, core.now()), 'blocked');
     core.table.forget(job);
@@ -229,7 +236,8 @@ function outcomeOf(uid: string, record: JobRecord | undefined): ChildOutcome {
   const state = record?.state;
   return {
     uid,
-    state: state === 'succeeded' ? JobState.SUCCEEDED : state === 'failed' ? JobState.FAILED : JobState.CANCELLED,
+    state:
+      state === 'succeeded' ? JobState.SUCCEEDED : state === 'failed' ? JobState.FAILED : JobState.CANCELLED,
     result: record?.result ?? '',
     error: record?.error && statusMessage(record.error),
   };

@@ -29,7 +29,12 @@ export class Scheduler {
     const onDue = (partition: number, at: number): void => this.#due.note(partition, at);
     this.#waits = new Waits(this.core, { cancel: (uid) => this.commands.cancel(uid), onDue });
     this.submissions = new Submissions(this.core);
-    const reports = new Reports({ core: this.core, waits: this.#waits, submissions: this.submissions, onDue });
+    const reports = new Reports({
+      core: this.core,
+      waits: this.#waits,
+      submissions: this.submissions,
+      onDue,
+    });
     this.commands = new Commands({
       core: this.core,
       waits: this.#waits,
@@ -49,9 +54,11 @@ export class Scheduler {
 
   taken(partition: number, epoch: number): void {
     this.core.take(partition, epoch);
-    adoptSleepers(partition, { core: this.core, waits: this.#waits, due: this.#due }).catch((error: unknown) => {
-      this.core.options.onFailure(error);
-    });
+    adoptSleepers(partition, { core: this.core, waits: this.#waits, due: this.#due }).catch(
+      (error: unknown) => {
+        this.core.options.onFailure(error);
+      },
+    );
   }
 
   lost(partition: number): void {
@@ -88,11 +95,13 @@ export class Scheduler {
   async #writeProgress(): Promise<void> {
     const { table, log } = this.core;
     const changed = [...table.live.values()].filter(
-      ({ progress, record, holder }) => holder !== undefined && progress !== undefined && progress !== record.progress,
+      ({ progress, record, holder }) =>
+        holder !== undefined && progress !== undefined && progress !== record.progress,
     );
     const writes = changed.map((job) => table.change(job, job.record, undefined));
     for (const result of await Promise.allSettled(writes)) {
-      if (result.status === 'rejected') log.warn({ err: result.reason as unknown }, 'progress was not written');
+      if (result.status === 'rejected')
+        log.warn({ err: result.reason as unknown }, 'progress was not written');
     }
   }
 }

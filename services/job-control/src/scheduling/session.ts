@@ -1,10 +1,7 @@
 /** One executor's stream, as job control sees it: what it can run, how much, and what it holds. */
-import type {
-  ExecutorHello,
-  ExecutorOrder,
-  ReportAck,
-} from '@nephos/proto/nephos/jobs/v1/executor';
+
 import { Frames } from '@nephos/jobs/protocol';
+import type { ExecutorHello, ExecutorOrder, ReportAck } from '@nephos/proto/nephos/jobs/v1/executor';
 import type { LiveJob } from './live-job.ts';
 
 export class Session {

@@ -17,7 +17,10 @@ export class Waits {
   /** `cancel` asks for the cancellation of a job; `onDue` is told when a waiting job times out. */
   constructor(
     core: SchedulerCore,
-    { cancel, onDue }: { cancel: (uid: string) => Promise<void>; onDue: (partition: number, at: number) => void },
+    {
+      cancel,
+      onDue,
+    }: { cancel: (uid: string) => Promise<void>; onDue: (partition: number, at: number) => void },
   ) {
     this.#core = core;
     this.#cancel = cancel;
@@ -98,4 +101,3 @@ export class Waits {
     await this.#core.requeue(job, ready, 'resumed');
   }
 }
-
