@@ -4,6 +4,7 @@ import { DirectoryAgentLinks } from './adapters/agent-links.ts';
 import { StoredCapacity } from './adapters/capacity.ts';
 import { Fleet } from './adapters/fleet.ts';
 import { HostFactsWriter } from './adapters/host-facts.ts';
+import { openLedgers } from './adapters/host-ledger.ts';
 import { HostProjector } from './adapters/host-projector.ts';
 import { applyAllOvercommits } from './adapters/overcommit.ts';
 import { ClaimingPlacement, type Planner } from './adapters/placement.ts';
@@ -35,6 +36,7 @@ export async function openFleet(
   const { clock, log, clients, resources } = ctx;
   const { hosts, ledgers, claimPointers } = inventory;
   const fleet = new Fleet(hosts, ledgers);
+  await openLedgers(inventory);
   await fleet.resync();
   await applyAllOvercommits(inventory, fleet);
   const projector = resources.use(

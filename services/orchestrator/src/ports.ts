@@ -2,7 +2,10 @@
  * What the parts of the orchestrator ask of one another. Types only: jobs and API handlers depend on these, the
  * adapters fulfil them, service.ts puts them together.
  */
-import type { HypervisorServiceDefinition, MachineObservation } from '@nephos/proto/nephos/plugin/v1/hypervisor';
+import type {
+  HypervisorServiceDefinition,
+  MachineObservation,
+} from '@nephos/proto/nephos/plugin/v1/hypervisor';
 import type { StorageServiceDefinition } from '@nephos/proto/nephos/plugin/v1/storage';
 import type { Client, ServiceContract } from '@nephos/service';
 import type { Amounts, PlanRequest } from './domain/planner/host-view.ts';
@@ -64,5 +67,8 @@ export interface AgentLinks {
 /** Where machines that the platform did not start are written down. */
 export interface UnmanagedMachines {
   /** Replaces what is known of the host. */
-  report(hostUid: string, machines: readonly { readonly uid: string; readonly message: string }[]): Promise<void>;
+  report(
+    hostUid: string,
+    machines: readonly { readonly uid: string; readonly message: string }[],
+  ): Promise<void>;
 }

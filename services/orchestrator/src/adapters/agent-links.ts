@@ -30,13 +30,16 @@ export interface AgentLinksOptions {
 }
 
 interface Agent {
+  readonly id: string;
   readonly stop: AbortController;
-  readonly ended: Promise<void>;
   /** Which hosts its session knows. */
   readonly hosts: string;
   lastHeard: number;
+  /** What was written last or is being written; `connecting` also where that failed, so that it is tried again. */
   link: HostLink;
   draining: boolean;
+  /** The last write of its link: one after the other, so that the last word stands. */
+  writing: Promise<void>;
 }
 
 export class DirectoryAgentLinks implements AgentLinks, AsyncDisposable {
@@ -44,6 +47,10 @@ export class DirectoryAgentLinks implements AgentLinks, AsyncDisposable {
   readonly #agents = new Map<string, Agent>();
   readonly #observers = new Set<(seen: HostObservations) => Promise<void>>();
   readonly #linkObservers = new Set<(hostUid: string, link: HostLink) => Promise<void>>();
+  /** When an agent's latest session is over: the next one begins only then, so that no two speak at once. */
+  readonly #ended = new Map<string, Promise<void>>();
+  /** The link that observers heard of last, by host. */
+  readonly #told = new Map<string, HostLink>();
   readonly #watchdog: Disposable;
   #settling: Disposable | undefined;
 
@@ -87,7 +94,8 @@ export class DirectoryAgentLinks implements AgentLinks, AsyncDisposable {
     this.#settling?.[Symbol.dispose]();
     const agents = [...this.#agents.values()];
     for (const { stop } of agents) stop.abort();
-    await Promise.all(agents.map(({ ended }) => ended));
+    await Promise.all(this.#ended.values());
+    await Promise.all(agents.map(({ writing }) => writing));
   }
 
   #endpoint<Contract extends ServiceContract>(contract: Contract, hostUid: string): HostEndpoint<Contract> {
@@ -99,7 +107,8 @@ export class DirectoryAgentLinks implements AgentLinks, AsyncDisposable {
 
   /** Every agent that has hosts has a session that began with just these hosts. */
   #reconcile(): void {
-    const wanted = Map.groupBy(this.#options.fleet.records(), ({ agentId }) => agentId);
+    const { fleet } = this.#options;
+    const wanted = Map.groupBy(fleet.records(), ({ agentId }) => agentId);
     for (const [agentId, agent] of this.#agents) {
       if (agent.hosts === hostsKey(wanted.get(agentId) ?? [])) continue;
       agent.stop.abort();
@@ -108,33 +117,44 @@ export class DirectoryAgentLinks implements AgentLinks, AsyncDisposable {
     for (const [agentId, records] of wanted) {
       if (!this.#agents.has(agentId)) this.#open(agentId, hostsKey(records));
     }
+    for (const hostUid of this.#told.keys()) if (!fleet.record(hostUid)) this.#told.delete(hostUid);
   }
 
   #open(agentId: string, hosts: string): void {
     const { clients, clock, log, silentAfterMs } = this.#options;
-    const stop = new AbortController();
-    const listener = this.#listener(agentId);
-    const options = { agentId, clients, clock, log, silentAfterMs, listener };
-    const ended = runAgentSession(options, stop.signal);
-    const lastHeard = clock.monotonic();
-    this.#agents.set(agentId, { stop, ended, hosts, lastHeard, link: 'connecting', draining: false });
+    const agent: Agent = {
+      id: agentId,
+      stop: new AbortController(),
+      hosts,
+      lastHeard: clock.monotonic(),
+      link: 'connecting',
+      draining: false,
+      writing: Promise.resolve(),
+    };
+    this.#agents.set(agentId, agent);
+    const options = { agentId, clients, clock, log, silentAfterMs, listener: this.#listener(agent) };
+    const before = this.#ended.get(agentId) ?? Promise.resolve();
+    const ended = before.then(() => runAgentSession(options, agent.stop.signal));
+    this.#ended.set(agentId, ended);
+    void ended.then(() => {
+      if (this.#ended.get(agentId) === ended) this.#ended.delete(agentId);
+    });
   }
 
-  #listener(agentId: string): AgentListener {
+  #listener(agent: Agent): AgentListener {
     return {
       session: async (hosts) => {
-        await this.#capabilities(agentId, hosts);
-        await this.#setLink(agentId, 'up', true);
+        await this.#capabilities(agent.id, hosts);
+        await this.#setLink(agent, 'up', true);
       },
-      heard: () => this.#heard(agentId),
-      seen: (observations, complete) => this.#seen(agentId, observations, complete),
-      capabilities: (hosts) => this.#capabilities(agentId, hosts),
+      heard: () => this.#heard(agent),
+      seen: (observations, complete) => this.#seen(agent.id, observations, complete),
+      capabilities: (hosts) => this.#capabilities(agent.id, hosts),
       draining: () => {
-        const agent = this.#agents.get(agentId);
-        if (agent !== undefined) agent.draining = true;
+        agent.draining = true;
       },
       closed: async () => {
-        if (this.#agents.get(agentId)?.draining === true) await this.#setLink(agentId, 'disconnected');
+        if (agent.draining) await this.#setLink(agent, 'disconnected');
       },
     };
   }
@@ -143,11 +163,9 @@ export class DirectoryAgentLinks implements AgentLinks, AsyncDisposable {
     return this.#options.fleet.records().filter((record) => record.agentId === agentId);
   }
 
-  #heard(agentId: string): void {
-    const agent = this.#agents.get(agentId);
-    if (agent === undefined) return;
+  #heard(agent: Agent): void {
     agent.lastHeard = this.#options.clock.monotonic();
-    if (agent.link !== 'up') this.#report(this.#setLink(agentId, 'up'));
+    if (agent.link !== 'up') this.#report(this.#setLink(agent, 'up'));
   }
 
   async #capabilities(agentId: string, hosts: readonly HostCapabilities[]): Promise<void> {
@@ -177,29 +195,40 @@ export class DirectoryAgentLinks implements AgentLinks, AsyncDisposable {
   /** Silence is measured on the own monotonic clock, from the last message of any kind. */
   #watchSilence(): void {
     const { clock, silentAfterMs, disconnectedAfterMs } = this.#options;
-    for (const [agentId, agent] of this.#agents) {
+    for (const agent of this.#agents.values()) {
       const silentMs = clock.monotonic() - agent.lastHeard;
       if (silentMs > disconnectedAfterMs) {
-        if (agent.link !== 'disconnected') this.#report(this.#setLink(agentId, 'disconnected'));
+        if (agent.link !== 'disconnected') this.#report(this.#setLink(agent, 'disconnected'));
       } else if (silentMs > silentAfterMs && (agent.link === 'up' || agent.link === 'connecting')) {
-        this.#report(this.#setLink(agentId, 'silent'));
+        this.#report(this.#setLink(agent, 'silent'));
       }
     }
   }
 
-  async #setLink(agentId: string, link: HostLink, newSession = false): Promise<void> {
-    const agent = this.#agents.get(agentId);
-    if (agent === undefined) return;
+  #setLink(agent: Agent, link: HostLink, newSession = false): Promise<void> {
     agent.link = link;
     if (link === 'up') {
       agent.lastHeard = this.#options.clock.monotonic();
       agent.draining = false;
     }
+    const work = agent.writing.then(() => this.#writeLink(agent, link, newSession));
+    agent.writing = work.catch(() => {
+      agent.link = 'connecting';
+    });
+    return work;
+  }
+
+  async #writeLink(agent: Agent, link: HostLink, newSession: boolean): Promise<void> {
+    if (this.#agents.get(agent.id) !== agent) return;
     await Promise.all(
-      this.#hostsOf(agentId).map(async ({ header }) => {
-        const changed = await this.#options.facts.link(header.uid, link, newSession);
-        if (!changed) return;
-        for (const observer of this.#linkObservers) await observer(header.uid, link);
+      this.#hostsOf(agent.id).map(async (record) => {
+        const { uid } = record.header;
+        const told = this.#told.get(uid) ?? record.link;
+        this.#told.set(uid, told);
+        await this.#options.facts.link(uid, link, newSession);
+        if (told === link) return;
+        for (const observer of this.#linkObservers) await observer(uid, link);
+        this.#told.set(uid, link);
       }),
     );
   }

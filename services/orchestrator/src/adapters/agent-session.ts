@@ -7,15 +7,16 @@ import {
   type HostCapabilities,
   HypervisorServiceDefinition,
   type MachineObservation,
+  type WatchObservationsResponse,
 } from '@nephos/proto/nephos/plugin/v1/hypervisor';
-import type { Client, Clients, Clock, Logger } from '@nephos/service';
+import type { Clients, Clock, Logger } from '@nephos/service';
 
 const firstBackoffMs = 100;
 const longestBackoffMs = 5_000;
 
 export interface AgentListener {
   session(hosts: readonly HostCapabilities[]): Promise<void>;
-  /** Anything at all arrived. */
+  /** Anything at all arrived, or what arrived is still being dealt with. */
   heard(): void;
   seen(observations: readonly MachineObservation[], complete: boolean): Promise<void>;
   capabilities(hosts: readonly HostCapabilities[]): Promise<void>;
@@ -34,14 +35,13 @@ export interface AgentSessionOptions {
   readonly listener: AgentListener;
 }
 
-/** Runs until the signal aborts. Never throws but for that. */
+/** Runs until the signal aborts. Never throws. */
 export async function runAgentSession(options: AgentSessionOptions, signal: AbortSignal): Promise<void> {
-  const { agentId, clients, clock, log, listener } = options;
-  const client = clients.of(HypervisorServiceDefinition, 'host-agent', { labels: { agent: agentId } });
+  const { agentId, clock, log, listener } = options;
   const progress = { cursor: '', backoffMs: firstBackoffMs };
   while (!signal.aborted) {
     try {
-      await follow(client, options, progress, signal);
+      await follow(options, progress, signal);
       log.info({ agent: agentId }, 'the agent closed its stream');
     } catch (error) {
       if (signal.aborted) return;
@@ -49,7 +49,10 @@ export async function runAgentSession(options: AgentSessionOptions, signal: Abor
       // What was missed is not known for sure, so everything is asked for again.
       progress.cursor = '';
     }
-    await listener.closed();
+    if (signal.aborted) return;
+    await listener.closed().catch((error: unknown) => {
+      log.warn({ agent: agentId, err: error }, "the end of the agent's stream could not be recorded");
+    });
     await clock.sleep(progress.backoffMs, signal).catch(() => undefined);
     progress.backoffMs = Math.min(progress.backoffMs * 2, longestBackoffMs);
   }
@@ -61,20 +64,26 @@ interface Progress {
 }
 
 async function follow(
-  client: Client<typeof HypervisorServiceDefinition>,
-  { clock, listener, silentAfterMs }: AgentSessionOptions,
+  { agentId, clients, clock, listener, silentAfterMs }: AgentSessionOptions,
   progress: Progress,
   signal: AbortSignal,
 ): Promise<void> {
+  const client = clients.of(HypervisorServiceDefinition, 'host-agent', { labels: { agent: agentId } });
   const { hosts } = await client.getCapabilities({}, { signal });
   await listener.session(hosts);
   const silence = new AbortController();
   let lastHeard = clock.monotonic();
+  let dealing = false;
   using _watch = clock.every(1_000, () => {
-    if (clock.monotonic() - lastHeard > silentAfterMs) silence.abort(new Error('the agent fell silent'));
+    if (dealing) {
+      // We are the slow one: the agent's next message may be waiting already.
+      lastHeard = clock.monotonic();
+      listener.heard();
+    } else if (clock.monotonic() - lastHeard > silentAfterMs) {
+      silence.abort(new Error('the agent fell silent'));
+    }
   });
   const picture: MachineObservation[] = [];
-  let complete = progress.cursor !== '';
   const stream = client.watchObservations(
     { cursor: progress.cursor },
     { signal: AbortSignal.any([signal, silence.signal]) },
@@ -82,18 +91,23 @@ async function follow(
   for await (const message of stream) {
     lastHeard = clock.monotonic();
     progress.backoffMs = firstBackoffMs;
-    listener.heard();
-    if (message.draining) listener.draining();
-    if (message.hosts.length > 0) await listener.capabilities(message.hosts);
-    if (complete) {
-      if (message.observations.length > 0) await listener.seen(message.observations, false);
-    } else {
-      picture.push(...message.observations);
-    }
-    if (message.snapshotComplete) {
-      if (!complete) await listener.seen(picture.splice(0), true);
-      complete = true;
-    }
-    if (complete) progress.cursor = message.cursor;
+    dealing = true;
+    await deal(message, picture, listener);
+    dealing = false;
+    if (message.cursor !== '') progress.cursor = message.cursor;
   }
+}
+
+/** A message without a cursor is a part of a picture that is not whole yet: it is kept until the rest is here. */
+async function deal(
+  { cursor, observations, snapshotComplete, hosts, draining }: WatchObservationsResponse,
+  picture: MachineObservation[],
+  listener: AgentListener,
+): Promise<void> {
+  listener.heard();
+  if (draining) listener.draining();
+  if (hosts.length > 0) await listener.capabilities(hosts);
+  if (cursor === '') picture.push(...observations);
+  else if (snapshotComplete) await listener.seen([...picture.splice(0), ...observations], true);
+  else if (observations.length > 0) await listener.seen(observations, false);
 }

@@ -3,10 +3,11 @@
  * is one compare-and-set; a pointer a VM remembers where its claim is (records/capacity.ts says what a crash
  * between the two leaves).
  */
-import { Exhausted, NotFound } from '@nephos/service';
-import type { Collection } from '@nephos/store';
+import { AlreadyExists, Conflict, Exhausted, NotFound } from '@nephos/service';
+import type { Collection, Stored } from '@nephos/store';
 import { claim, type Ledger, release } from '../domain/capacity/ledger.ts';
 import type { Amounts } from '../domain/planner/host-view.ts';
+import { orMissing } from '../or-missing.ts';
 import type { Capacity, CapacityClaim } from '../ports.ts';
 import type { ClaimPointer } from '../records/capacity.ts';
 
@@ -16,26 +17,35 @@ const pageSize = 200;
 export class StoredCapacity implements Capacity {
   readonly #ledgers: Collection<Ledger>;
   readonly #pointers: Collection<ClaimPointer>;
-  readonly #changed: (hostUid: string, ledger: Ledger) => void;
+  readonly #changed: (hostUid: string, ledger: Stored<Ledger>) => void;
 
   /** `changed` hears of each ledger written. */
   constructor(
     ledgers: Collection<Ledger>,
     pointers: Collection<ClaimPointer>,
-    changed: (hostUid: string, ledger: Ledger) => void,
+    changed: (hostUid: string, ledger: Stored<Ledger>) => void,
   ) {
     this.#ledgers = ledgers;
     this.#pointers = pointers;
     this.#changed = changed;
   }
 
-  /** Claims for a VM that holds nothing yet; false where the host has not the room (any more). */
+  /** Claims for a VM that holds nothing yet; false where the host has not the room (any more), or is gone. */
   async claim(hostUid: string, wanted: CapacityClaim): Promise<boolean> {
     await this.#point(wanted.vmUid, hostUid);
-    return (await this.#set(hostUid, wanted)) === undefined;
+    const lacks = await orMissing(this.#set(hostUid, wanted).then((lack) => lack ?? 'nothing'));
+    if (lacks !== 'nothing') return false;
+    // An executor that lost its job may have pointed elsewhere meanwhile: a claim without a pointer is found by nobody.
+    if ((await this.#pointers.get(wanted.vmUid))?.value.hostUid === hostUid) return true;
+    await this.#drop(hostUid, wanted.vmUid);
+    throw overtaken(wanted.vmUid);
   }
 
   async resize(hostUid: string, wanted: CapacityClaim): Promise<void> {
+    const { vmUid } = wanted;
+    if ((await this.#ledgers.get(hostUid))?.value.claims[vmUid] === undefined) {
+      throw new NotFound('RESOURCE_NOT_FOUND', `vms/${vmUid} holds nothing of hosts/${hostUid}`);
+    }
     const lacks = await this.#set(hostUid, wanted);
     if (lacks === undefined) return;
     throw new Exhausted('CAPACITY_EXHAUSTED', `the host has not enough ${words[lacks]} left`, {
@@ -43,13 +53,12 @@ export class StoredCapacity implements Capacity {
     });
   }
 
+  /** Throws `Conflict` when the claim moved to another host meanwhile. */
   async release(vmUid: string): Promise<void> {
     const pointer = await this.#pointers.get(vmUid);
     if (pointer === undefined) return;
     await this.#drop(pointer.value.hostUid, vmUid);
-    await this.#pointers.remove(vmUid).catch((error: unknown) => {
-      if (!(error instanceof NotFound)) throw error;
-    });
+    await orMissing(this.#pointers.remove(vmUid, pointer.revision));
   }
 
   async hostOf(vmUid: string): Promise<string | undefined> {
@@ -73,7 +82,9 @@ export class StoredCapacity implements Capacity {
   async #point(vmUid: string, hostUid: string): Promise<void> {
     const pointer = await this.#pointers.get(vmUid);
     if (pointer === undefined) {
-      await this.#pointers.insert(vmUid, { hostUid });
+      await this.#pointers.insert(vmUid, { hostUid }).catch((error: unknown) => {
+        throw error instanceof AlreadyExists ? overtaken(vmUid) : error;
+      });
     } else if (pointer.value.hostUid !== hostUid) {
       await this.#drop(pointer.value.hostUid, vmUid);
       await this.#pointers.update(vmUid, pointer.revision, { hostUid });
@@ -88,19 +99,21 @@ export class StoredCapacity implements Capacity {
       lacks = result.kind === 'refused' ? result.lacks : undefined;
       return result.kind === 'claimed' ? { value: result.ledger } : undefined;
     });
-    this.#changed(hostUid, stored.value);
+    this.#changed(hostUid, stored);
     return lacks;
   }
 
   async #drop(hostUid: string, vmUid: string): Promise<void> {
-    try {
-      const stored = await this.#ledgers.modify(hostUid, ({ value }) => {
+    const stored = await orMissing(
+      this.#ledgers.modify(hostUid, ({ value }) => {
         const left = release(value, vmUid);
         return left === undefined ? undefined : { value: left };
-      });
-      this.#changed(hostUid, stored.value);
-    } catch (error) {
-      if (!(error instanceof NotFound)) throw error;
-    }
+      }),
+    );
+    if (stored !== undefined) this.#changed(hostUid, stored);
   }
+}
+
+function overtaken(vmUid: string): Conflict {
+  return new Conflict('REVISION_MISMATCH', `somebody else places vms/${vmUid} at the same time`);
 }

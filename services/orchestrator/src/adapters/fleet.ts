@@ -13,8 +13,8 @@ import type { HostRecord } from '../records/host.ts';
 const pageSize = 500;
 
 interface Entry {
-  readonly record: HostRecord;
-  readonly ledger: Ledger;
+  readonly host: Stored<HostRecord>;
+  readonly ledger: Stored<Ledger>;
 }
 
 export class Fleet {
@@ -23,6 +23,8 @@ export class Fleet {
   #entries = new Map<string, Entry>();
   #views: HostView[] = [];
   #indexes = new Map<string, number>();
+  /** Hosts that changed since a resync began, one set for each that is under way: what it read of them may be old. */
+  readonly #resyncs = new Set<Set<string>>();
 
   constructor(hosts: EntityCollection<HostRecord, Host>, ledgers: Collection<Ledger>) {
     this.#hosts = hosts;
@@ -35,55 +37,77 @@ export class Fleet {
   }
 
   records(): HostRecord[] {
-    return [...this.#entries.values()].map(({ record }) => record);
+    return [...this.#entries.values()].map(({ host }) => host.value);
   }
 
   record(hostUid: string): HostRecord | undefined {
-    return this.#entries.get(hostUid)?.record;
+    return this.#entries.get(hostUid)?.host.value;
   }
 
   ledger(hostUid: string): Ledger | undefined {
-    return this.#entries.get(hostUid)?.ledger;
+    return this.#entries.get(hostUid)?.ledger.value;
   }
 
-  hostChanged({ id, value }: Stored<HostRecord>): void {
-    const ledger = this.#entries.get(id)?.ledger;
-    if (ledger !== undefined) this.#put(id, { record: value, ledger });
+  hostChanged(host: Stored<HostRecord>): void {
+    const known = this.#entries.get(host.id);
+    if (known !== undefined) this.#put(host.id, { host: newer(host, known.host), ledger: known.ledger });
   }
 
   /** A host is known once it has a ledger. */
-  added(host: Stored<HostRecord>, ledger: Ledger): void {
-    this.#put(host.id, { record: host.value, ledger });
+  added(host: Stored<HostRecord>, ledger: Stored<Ledger>): void {
+    this.#put(host.id, { host, ledger });
   }
 
-  ledgerChanged(hostUid: string, ledger: Ledger): void {
-    const record = this.#entries.get(hostUid)?.record;
-    if (record !== undefined) this.#put(hostUid, { record, ledger });
+  ledgerChanged(hostUid: string, ledger: Stored<Ledger>): void {
+    const known = this.#entries.get(hostUid);
+    if (known !== undefined) this.#put(hostUid, { host: known.host, ledger: newer(ledger, known.ledger) });
   }
 
   removed(hostUid: string): void {
+    this.#changed(hostUid);
     if (!this.#entries.delete(hostUid)) return;
     this.#rebuild(this.#entries);
   }
 
   /** Reads everything anew. */
   async resync(): Promise<void> {
+    const changed = new Set<string>();
+    this.#resyncs.add(changed);
+    try {
+      const entries = await this.#read();
+      for (const hostUid of changed) {
+        const known = this.#entries.get(hostUid);
+        if (known === undefined) entries.delete(hostUid);
+        else entries.set(hostUid, known);
+      }
+      this.#rebuild(entries);
+    } finally {
+      this.#resyncs.delete(changed);
+    }
+  }
+
+  async #read(): Promise<Map<string, Entry>> {
     const entries = new Map<string, Entry>();
     let cursor: string | undefined;
     do {
       const page = await this.#hosts.find({ limit: pageSize, ...(cursor !== undefined && { cursor }) });
       const ledgers = await this.#ledgers.getMany(page.items.map(({ id }) => id));
-      const byId = new Map(ledgers.map(({ id, value }) => [id, value]));
-      for (const { id, value } of page.items) {
-        const ledger = byId.get(id);
-        if (ledger !== undefined) entries.set(id, { record: value, ledger });
+      const byId = new Map(ledgers.map((ledger) => [ledger.id, ledger]));
+      for (const host of page.items) {
+        const ledger = byId.get(host.id);
+        if (ledger !== undefined) entries.set(host.id, { host, ledger });
       }
       cursor = page.nextCursor;
     } while (cursor !== undefined);
-    this.#rebuild(entries);
+    return entries;
+  }
+
+  #changed(hostUid: string): void {
+    for (const changed of this.#resyncs) changed.add(hostUid);
   }
 
   #put(hostUid: string, entry: Entry): void {
+    this.#changed(hostUid);
     this.#entries.set(hostUid, entry);
     const index = this.#indexes.get(hostUid) ?? this.#views.length;
     this.#indexes.set(hostUid, index);
@@ -97,8 +121,13 @@ export class Fleet {
   }
 }
 
-function viewOf({ record, ledger }: Entry): HostView {
-  const { header, link, admin, health, facts } = record;
+/** Answers of the store may be handed on in another order than they were given. */
+function newer<T>(next: Stored<T>, known: Stored<T>): Stored<T> {
+  return next.revision < known.revision ? known : next;
+}
+
+function viewOf({ host, ledger }: Entry): HostView {
+  const { header, link, admin, health, facts } = host.value;
   return {
     uid: header.uid,
     displayName: header.displayName,
@@ -107,7 +136,7 @@ function viewOf({ record, ledger }: Entry): HostView {
     link,
     admin,
     health,
-    total: totalOf(ledger),
-    free: freeOf(ledger),
+    total: totalOf(ledger.value),
+    free: freeOf(ledger.value),
   };
 }

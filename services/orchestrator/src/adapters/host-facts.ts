@@ -1,6 +1,7 @@
 /**
  * Writes what agents tell of hosts into the host's record and ledger. Owner: agent-links.ts. Each write is a
- * compare-and-set that changes only fields of its own; a repeat writes nothing, hence makes no event.
+ * compare-and-set that changes only fields of its own; a repeat writes nothing, hence makes no event. Of a host that
+ * was deleted meanwhile nothing is written.
  */
 import type { EntityCollection } from '@nephos/events';
 import type { Host } from '@nephos/proto/nephos/orchestration/v1/host';
@@ -8,6 +9,7 @@ import type { HostCapabilities } from '@nephos/proto/nephos/plugin/v1/hypervisor
 import { type Clock, touched } from '@nephos/service';
 import type { Collection } from '@nephos/store';
 import type { Ledger } from '../domain/capacity/ledger.ts';
+import { orMissing } from '../or-missing.ts';
 import type { HostLink, UnmanagedMachines } from '../ports.ts';
 import type { HostFacts, HostRecord } from '../records/host.ts';
 import type { Fleet } from './fleet.ts';
@@ -34,18 +36,18 @@ export class HostFactsWriter implements UnmanagedMachines {
 
   async write(hostUid: string, capabilities: HostCapabilities): Promise<void> {
     const facts = factsOf(capabilities);
-    const ledger = await this.#ledgers.modify(hostUid, ({ value }) =>
-      sameFields(value.capacity, facts.capacity)
-        ? undefined
-        : { value: { ...value, capacity: facts.capacity } },
+    const ledger = await orMissing(
+      this.#ledgers.modify(hostUid, ({ value }) =>
+        sameFields(value.capacity, facts.capacity)
+          ? undefined
+          : { value: { ...value, capacity: facts.capacity } },
+      ),
     );
-    this.#fleet.ledgerChanged(hostUid, ledger.value);
+    if (ledger !== undefined) this.#fleet.ledgerChanged(hostUid, ledger);
     await this.#change(hostUid, (host) => (sameFields(host.facts, facts) ? undefined : { ...host, facts }));
   }
 
-  /** True if the link was another one before. */
-  async link(hostUid: string, link: HostLink, newSession: boolean): Promise<boolean> {
-    const before = this.#fleet.record(hostUid)?.link;
+  async link(hostUid: string, link: HostLink, newSession: boolean): Promise<void> {
     const minute = new Date(Math.floor(this.#clock.now().getTime() / minuteMs) * minuteMs).toISOString();
     await this.#change(hostUid, (host) => {
       if (host.link === link && !newSession) return undefined;
@@ -56,7 +58,6 @@ export class HostFactsWriter implements UnmanagedMachines {
         ...(link === 'up' && { lastSeenTime: minute }),
       };
     });
-    return before !== link;
   }
 
   async report(hostUid: string, machines: HostRecord['unmanaged']): Promise<void> {
@@ -68,11 +69,13 @@ export class HostFactsWriter implements UnmanagedMachines {
   }
 
   async #change(hostUid: string, change: (host: HostRecord) => HostRecord | undefined): Promise<void> {
-    const stored = await this.#hosts.modify(hostUid, (host) => {
-      const next = change(host);
-      return next && { ...next, header: touched(next.header, this.#clock) };
-    });
-    this.#fleet.hostChanged(stored);
+    const stored = await orMissing(
+      this.#hosts.modify(hostUid, (host) => {
+        const next = change(host);
+        return next && { ...next, header: touched(next.header, this.#clock) };
+      }),
+    );
+    if (stored !== undefined) this.#fleet.hostChanged(stored);
   }
 }
 

@@ -26,6 +26,7 @@ export class HostProjector implements AsyncDisposable {
   readonly #dirty = new Set<string>();
   #timer: Disposable | undefined;
   #running: Promise<void> = Promise.resolve();
+  #closed = false;
 
   constructor(options: HostProjectorOptions) {
     this.#options = options;
@@ -33,6 +34,7 @@ export class HostProjector implements AsyncDisposable {
 
   touch(hostUid: string): void {
     this.#dirty.add(hostUid);
+    if (this.#closed) return;
     this.#timer ??= this.#options.clock.timer(settleMs, () => {
       this.#timer = undefined;
       this.#running = this.#running.then(() => this.#project());
@@ -40,6 +42,7 @@ export class HostProjector implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
     this.#timer?.[Symbol.dispose]();
     await this.#running;
     await this.#project();

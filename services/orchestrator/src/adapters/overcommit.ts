@@ -3,6 +3,7 @@
  * at start, which heals what a crash left between the two.
  */
 import type { Inventory } from '../inventory.ts';
+import { orMissing } from '../or-missing.ts';
 import type { ClusterRecord } from '../records/cluster.ts';
 import type { Fleet } from './fleet.ts';
 
@@ -20,12 +21,15 @@ export async function applyOvercommit(
     });
     await Promise.all(
       page.items.map(async ({ id }) => {
-        const stored = await ledgers.modify(id, ({ value }) =>
-          value.overcommit.cpu === cpu && value.overcommit.memory === memory
-            ? undefined
-            : { value: { ...value, overcommit: { cpu, memory } } },
+        // Without a ledger: the host is being made or deleted.
+        const stored = await orMissing(
+          ledgers.modify(id, ({ value }) =>
+            value.overcommit.cpu === cpu && value.overcommit.memory === memory
+              ? undefined
+              : { value: { ...value, overcommit: { cpu, memory } } },
+          ),
         );
-        fleet.ledgerChanged(id, stored.value);
+        if (stored !== undefined) fleet.ledgerChanged(id, stored);
       }),
     );
     cursor = page.nextCursor;

@@ -1,4 +1,4 @@
-/** HostService. A host lies in a cluster and is served by an agent; its ledger is made before it. */
+/** HostService. A host lies in a cluster and is served by an agent; its ledger comes after it and goes before it. */
 import type { Idempotency } from '@nephos/idempotency';
 import { Host, type HostServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/host';
 import {
@@ -7,12 +7,12 @@ import {
   type FieldViolation,
   type HeaderRecord,
   type Implementation,
-  NotFound,
   refuseFields,
   touched,
 } from '@nephos/service';
 import { enumField, type ListFields } from '@nephos/store';
 import type { Fleet } from '../adapters/fleet.ts';
+import { closeLedger, openLedger } from '../adapters/host-ledger.ts';
 import type { Amounts } from '../domain/planner/host-view.ts';
 import type { Inventory } from '../inventory.ts';
 import type { HostRecord } from '../records/host.ts';
@@ -92,30 +92,23 @@ function simpleHosts({
         }
         return newHost(zoneWithin(header, cluster.value.header, 'host.header.zone'), message);
       },
-      beforeInsert: async ({ header, cluster }) => {
-        const { value } = await referred(clusters, cluster, 'host.cluster');
-        const overcommit = { cpu: value.cpuOvercommitRatio, memory: value.memoryOvercommitRatio };
-        if ((await ledgers.get(header.uid)) !== undefined) return;
-        await ledgers.insert(header.uid, { capacity: nothing, overcommit, claims: {} });
-      },
+      inserted: ({ id }) => openLedger(inventory, id),
       change: (record) => record,
       usedBy: async (uid) => {
-        const count = Object.keys((await ledgers.get(uid))?.value.claims ?? {}).length;
-        return count > 0 ? `${count} VMs placed on it` : undefined;
+        const claims = await closeLedger(inventory, uid);
+        return claims > 0 ? `${claims} VMs placed on it` : undefined;
       },
+      notRemoved: (uid) => openLedger(inventory, uid),
       written: async (stored) => {
         const ledger = await ledgers.get(stored.id);
         if (ledger === undefined) return;
         const known = fleet.record(stored.id) !== undefined;
-        fleet.added(stored, ledger.value);
+        fleet.added(stored, ledger);
         if (!known) links.hostsChanged();
       },
-      removed: async (uid) => {
+      removed: (uid) => {
         fleet.removed(uid);
         links.hostsChanged();
-        await ledgers.remove(uid).catch((error: unknown) => {
-          if (!(error instanceof NotFound)) throw error;
-        });
       },
     },
     idempotency,

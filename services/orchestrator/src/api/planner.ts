@@ -3,7 +3,7 @@
  * serves, and the way to ask why no host fits without creating anything.
  */
 import type { DeploymentPlannerServiceDefinition } from '@nephos/proto/nephos/plugin/v1/planner';
-import { type Implementation, parseResourceName } from '@nephos/service';
+import { type FieldViolation, type Implementation, parseResourceName, refuseFields } from '@nephos/service';
 import type { Planner } from '../adapters/placement.ts';
 import { filters } from '../domain/planner/filters.ts';
 import { scorers } from '../domain/planner/scorers.ts';
@@ -13,6 +13,11 @@ const mostCandidates = 100;
 
 function hostUid(name: string, field: string): string {
   return parseResourceName('hosts', name, field);
+}
+
+function negatives(amounts: Readonly<Record<string, number>>): FieldViolation[] {
+  const wrong = Object.entries(amounts).filter(([, amount]) => amount < 0);
+  return wrong.map(([field]) => ({ field, description: 'must not be negative' }));
 }
 
 export function plannerApi(
@@ -29,11 +34,13 @@ export function plannerApi(
     }),
     planDeployment: async (request) => {
       const { vmUid, zone, architecture, onlyHost, vcpus, maxCandidates } = request;
+      const needs = { vcpus, memoryBytes: Number(request.memoryBytes), diskBytes: Number(request.diskBytes) };
+      refuseFields(negatives({ vcpus, memory_bytes: needs.memoryBytes, disk_bytes: needs.diskBytes }));
       const plan = await planner({
         vmUid,
         zone,
         architecture,
-        needs: { vcpus, memoryBytes: Number(request.memoryBytes), diskBytes: Number(request.diskBytes) },
+        needs,
         ...(onlyHost !== '' && { onlyHost: hostUid(onlyHost, 'only_host') }),
         excludedHosts: new Set(request.excludedHosts.map((name) => hostUid(name, 'excluded_hosts'))),
         maxCandidates: Math.min(maxCandidates > 0 ? maxCandidates : defaultCandidates, mostCandidates),

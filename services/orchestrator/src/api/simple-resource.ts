@@ -10,6 +10,7 @@ import {
   applyUpdateMask,
   type Call,
   type Clock,
+  Conflict,
   checkEtag,
   checkHeader,
   fieldInvalid,
@@ -43,10 +44,12 @@ export interface SimpleResource<T extends HasHeader, M extends Message> {
   build(message: M, header: HeaderRecord): T | Promise<T>;
   /** The record with what changed in the message, other than its header. */
   change(record: T, message: M): T;
-  /** What still uses it, in words; undefined: it may be deleted. */
+  /** What still uses it, in words; undefined: it may be deleted, and what may begin to use it is kept from that. */
   usedBy(uid: string): Promise<string | undefined>;
-  /** Runs before the first insert and again in any repeat. */
-  readonly beforeInsert?: (record: T) => Promise<void>;
+  /** Takes that back: it was not deleted after all. */
+  readonly notRemoved?: (uid: string) => Promise<void>;
+  /** Runs after the insert and again in any repeat. */
+  readonly inserted?: (stored: Stored<T>) => Promise<void>;
   /** Hears of each record written. */
   readonly written?: (stored: Stored<T>) => void | Promise<void>;
   readonly removed?: (uid: string) => void | Promise<void>;
@@ -58,6 +61,9 @@ export const headerFields = {
   zone: { path: 'header.zone', type: 'string' },
   labels: { path: 'header.labels', type: 'map' },
 } as const satisfies ListFields;
+
+/** How often a change is tried again when another writer (an agent's report, a projection) came between. */
+const attempts = 10;
 
 export const headerChangeable = ['header.display_name', 'header.labels', 'header.annotations'];
 
@@ -106,17 +112,20 @@ export class SimpleApi<T extends HasHeader, M extends Message> {
   }
 
   async update(message: M | undefined, mask: readonly string[] | undefined): Promise<M> {
-    const { entity, changeable, change, written } = this.#resource;
+    const { entity, written } = this.#resource;
     if (message === undefined) throw fieldInvalid('resource', 'is required', true);
+    const stored = await unlessOvertaken(() => this.#updateOnce(message, mask));
+    await written?.(stored);
+    return entity.message(stored);
+  }
+
+  /** Throws `Conflict` if another write came between; only an etag that was sent makes that the caller's business. */
+  async #updateOnce(message: M, mask: readonly string[] | undefined): Promise<Stored<T>> {
+    const { entity, changeable, change } = this.#resource;
     const sent = requireHeader(message);
-    const { id, eventSeq, revision, value } = await this.find(sent.name, 'header.name');
-    checkEtag(sent.etag, id, eventSeq);
-    const patched = applyUpdateMask(
-      entity.message({ id, eventSeq, revision, value }),
-      message,
-      mask,
-      changeable,
-    );
+    const current = await this.find(sent.name, 'header.name');
+    checkEtag(sent.etag, current.id, current.eventSeq);
+    const patched = applyUpdateMask(entity.message(current), message, mask, changeable);
     const header = requireHeader(patched);
     checkHeader(header);
     const { displayName, labels, annotations } = header;
@@ -124,15 +133,20 @@ export class SimpleApi<T extends HasHeader, M extends Message> {
       ...change(record, patched),
       header: touched({ ...record.header, displayName, labels, annotations }, this.#clock),
     });
-    const stored = await entity.modify(id, next, { expected: revision }).catch((error: unknown) => {
+    const expected = current.revision;
+    return await entity.modify(current.id, next, { expected }).catch((error: unknown) => {
       throw asNameTaken(error, displayName);
     });
-    await written?.(stored);
-    return entity.message(stored);
   }
 
   async remove(name: string, etag: string): Promise<void> {
-    const { entity, usedBy, removed } = this.#resource;
+    const { removed } = this.#resource;
+    const uid = await unlessOvertaken(() => this.#removeOnce(name, etag));
+    await removed?.(uid);
+  }
+
+  async #removeOnce(name: string, etag: string): Promise<string> {
+    const { entity, usedBy, notRemoved } = this.#resource;
     const { id, eventSeq, revision } = await this.find(name);
     checkEtag(etag, id, eventSeq);
     const user = await usedBy(id);
@@ -142,8 +156,24 @@ export class SimpleApi<T extends HasHeader, M extends Message> {
         preconditions: [{ type: 'RESOURCE_IN_USE', subject: name, description }],
       });
     }
-    await entity.remove(id, { expected: revision });
-    await removed?.(id);
+    try {
+      await entity.remove(id, { expected: revision });
+      return id;
+    } catch (error) {
+      await notRemoved?.(id);
+      throw error;
+    }
+  }
+}
+
+async function unlessOvertaken<R>(work: () => Promise<R>): Promise<R> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      const overtaken = error instanceof Conflict && error.reason === 'REVISION_MISMATCH';
+      if (!overtaken || attempt === attempts) throw error;
+    }
   }
 }
 
@@ -151,7 +181,7 @@ function declareCreate<T extends HasHeader, M extends Message>(
   resource: SimpleResource<T, M>,
   all: Idempotency,
 ) {
-  const { entity, createMethod, beforeInsert, written } = resource;
+  const { entity, createMethod, inserted, written } = resource;
   const answer = async ({ entityUid }: RequestRecord): Promise<M> => {
     const stored = await entity.get(entityUid);
     if (stored === undefined) throw notFound(entity.definition.collection, entityUid);
@@ -161,12 +191,12 @@ function declareCreate<T extends HasHeader, M extends Message>(
     name: createMethod,
     async carryOut({ entityUid, body }) {
       const record = body as unknown as T;
-      await beforeInsert?.(record);
       const stored = await entity.insert(entityUid, record).catch(async (error: unknown) => {
         const there = await entity.get(entityUid);
         if (there !== undefined) return there;
         throw asNameTaken(error, record.header.displayName);
       });
+      await inserted?.(stored);
       await written?.(stored);
       return entity.message(stored);
     },

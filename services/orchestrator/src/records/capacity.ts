@@ -2,7 +2,7 @@
  * Capacity as stored: the ledger of each host, and a pointer from each VM to the host whose ledger holds its
  * claim. Owner: adapters/capacity.ts, the only writer.
  * The pointer is written before the claim and removed after it, so a crash leaves at most a pointer without a
- * claim; the ledger alone says what is held.
+ * claim; the ledger alone says what is held. A host without a ledger takes no claims: it is being made or deleted.
  */
 import { defineCollection } from '@nephos/store';
 import type { Ledger } from '../domain/capacity/ledger.ts';

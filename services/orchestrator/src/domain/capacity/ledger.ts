@@ -51,7 +51,9 @@ export function claim(ledger: Ledger, vmUid: string, amounts: Amounts): ClaimRes
   if (held !== undefined && kinds.every((kind) => held[kind] === amounts[kind])) return { kind: 'held' };
   const free = freeOf(ledger);
   const before = held ?? nothing;
-  const lacks = kinds.find((kind) => amounts[kind] > before[kind] && amounts[kind] - before[kind] > free[kind]);
+  const lacks = kinds.find(
+    (kind) => amounts[kind] > before[kind] && amounts[kind] - before[kind] > free[kind],
+  );
   if (lacks !== undefined) return { kind: 'refused', lacks };
   return { kind: 'claimed', ledger: { ...ledger, claims: { ...ledger.claims, [vmUid]: amounts } } };
 }

@@ -1,0 +1,54 @@
+/**
+ * The life of a host's ledger: opened after the host, closed before it is deleted, so that no claim can come between
+ * the look and the deletion. Owner: the host API. A crash leaves at most a host without a ledger, which takes no VM;
+ * the next start opens one.
+ */
+import { AlreadyExists, Conflict, NotFound } from '@nephos/service';
+import type { Inventory } from '../inventory.ts';
+
+type Parts = Pick<Inventory, 'clusters' | 'hosts' | 'ledgers'>;
+
+/** There already, or the host gone, is success. */
+export async function openLedger({ clusters, hosts, ledgers }: Parts, hostUid: string): Promise<void> {
+  const host = await hosts.get(hostUid);
+  if (host === undefined || (await ledgers.get(hostUid)) !== undefined) return;
+  const clusterUid = host.value.cluster.slice('clusters/'.length);
+  const ratios = async () => {
+    const cluster = await clusters.get(clusterUid);
+    return { cpu: cluster?.value.cpuOvercommitRatio ?? 1, memory: cluster?.value.memoryOvercommitRatio ?? 1 };
+  };
+  const { capacity } = host.value.facts;
+  try {
+    await ledgers.insert(hostUid, { capacity, overcommit: await ratios(), claims: {} });
+  } catch (error) {
+    if (!(error instanceof AlreadyExists)) throw error;
+  }
+  // The cluster may have changed between; whoever changed it saw no ledger here yet.
+  const overcommit = await ratios();
+  await ledgers.modify(hostUid, ({ value }) => ({ value: { ...value, overcommit } }));
+}
+
+/** Closes it unless something is claimed there; says how many VMs hold something. */
+export async function closeLedger({ ledgers }: Pick<Parts, 'ledgers'>, hostUid: string): Promise<number> {
+  for (;;) {
+    const ledger = await ledgers.get(hostUid);
+    const claims = Object.keys(ledger?.value.claims ?? {}).length;
+    if (ledger === undefined || claims > 0) return claims;
+    try {
+      await ledgers.remove(hostUid, ledger.revision);
+    } catch (error) {
+      if (!(error instanceof Conflict || error instanceof NotFound)) throw error;
+    }
+  }
+}
+
+/** Opens the ledgers that a crash left closed. */
+export async function openLedgers(parts: Parts): Promise<void> {
+  let cursor: string | undefined;
+  do {
+    const page = await parts.hosts.find({ limit: 500, ...(cursor !== undefined && { cursor }) });
+    const there = new Set((await parts.ledgers.getMany(page.items.map(({ id }) => id))).map(({ id }) => id));
+    for (const { id } of page.items) if (!there.has(id)) await openLedger(parts, id);
+    cursor = page.nextCursor;
+  } while (cursor !== undefined);
+}
