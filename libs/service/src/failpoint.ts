@@ -28,7 +28,10 @@ class Control {
     this.#socket.unref();
     this.#socket.on('error', () => this.#lose());
     this.#socket.on('close', () => this.#lose());
-    createInterface({ input: this.#socket }).on('line', (line) => {
+    const lines = createInterface({ input: this.#socket });
+    // It passes the socket's errors on, which are dealt with above.
+    lines.on('error', () => undefined);
+    lines.on('line', (line) => {
       const { id, action } = JSON.parse(line) as Answer;
       this.#waiting.get(id)?.(action);
       this.#waiting.delete(id);

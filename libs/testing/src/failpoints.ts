@@ -73,7 +73,10 @@ export class FailpointControl implements AsyncDisposable {
     this.#sockets.add(socket);
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.#sockets.delete(socket));
-    createInterface({ input: socket }).on('line', (line) => {
+    const lines = createInterface({ input: socket });
+    // A killed process may reset its connection; the socket's own handler has seen to it.
+    lines.on('error', () => undefined);
+    lines.on('line', (line) => {
       const { id, ...hit } = JSON.parse(line) as Question;
       this.hits.push(hit);
       void this.#decide(hit).then((action) => {

@@ -1,0 +1,173 @@
+/**
+ * Lives of VMs, each operation of which loses a part of the platform to SIGKILL at a chosen step; the part is started
+ * again as a supervisor would. Each operation must end, each life must leave a world in order, and at the end the
+ * oracle compares every event with the stores.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { Operation } from '@nephos/proto/google/longrunning/operations';
+import { systemClock } from '@nephos/service';
+import {
+  atRest,
+  FailpointControl,
+  finished,
+  type Ground,
+  judge,
+  layGround,
+  nameOf,
+  type Platform,
+  type ServiceProcess,
+  startPlatformProcesses,
+  type Verdict,
+} from '@nephos/testing';
+import { type Kill, killsOf, type OperationName, type Step, stepsOf } from './places.ts';
+
+/** What became of one operation and the kill at it. */
+export interface Outcome extends Kill {
+  readonly seed: number;
+  /** Whether the place was reached. */
+  readonly struck: boolean;
+  /** `ok`, the reason of a failure, or that it did not end. */
+  readonly ended: string;
+  readonly tookMs: number;
+}
+
+export interface Report {
+  readonly steps: readonly Step[];
+  readonly outcomes: readonly Outcome[];
+  /** All that is wrong, a line each. */
+  readonly problems: readonly string[];
+  readonly verdict: Verdict;
+}
+
+/** So long may an operation take, whatever is killed. */
+const operationMs = 90_000;
+
+/** Leases and graces short, so that a life is short; no other switch. */
+const env = {
+  NEPHOS_JOB_LEASE: '2s',
+  NEPHOS_JOB_GRACE: '1s',
+  NEPHOS_JOB_HEARTBEAT: '300ms',
+  NEPHOS_RECONCILE_INTERVAL: '2s',
+};
+
+export async function runSeeds(seeds: readonly number[], say: (line: string) => void): Promise<Report> {
+  await using stack = new AsyncDisposableStack();
+  const folder = await mkdtemp(path.join(tmpdir(), 'nephos-faults-'));
+  stack.defer(() => rm(folder, { recursive: true, force: true }));
+  const control = stack.use(await FailpointControl.listen(path.join(folder, 'failpoints')));
+  const platform = stack.use(
+    await startPlatformProcesses({ data: path.join(folder, 'data'), env: { ...env, NEPHOS_FAILPOINTS: control.path } }),
+  );
+  const run = new FaultRun(platform, control, await layGround(platform));
+  const steps = await run.enumerate();
+  const outcomes: Outcome[] = [];
+  const problems: string[] = [];
+  for (const seed of seeds) {
+    const lived = await run.live(seed, killsOf(seed, steps));
+    outcomes.push(...lived);
+    problems.push(...problemsOf(lived));
+    problems.push(...(await atRest(platform)).map((fault) => `seed ${seed}: ${fault}`));
+    say(`seed ${seed}: ${lived.map(({ job, step, when, part, ended, tookMs }) => `${job} ${when} ${step} without ${part}: ${ended} in ${tookMs} ms`).join('; ')}`);
+  }
+  const verdict = await judge(platform);
+  return { steps, outcomes, problems: [...problems, ...verdict.problems], verdict };
+}
+
+function problemsOf(outcomes: readonly Outcome[]): string[] {
+  return outcomes.flatMap((outcome) => {
+    const { seed, job, step, when, part, struck, ended } = outcome;
+    const place = `seed ${seed}, ${job} ${when} ${step}, ${part} killed`;
+    return [
+      ...(struck ? [] : [`${place}: the place was not reached`]),
+      ...(ended === 'ok' ? [] : [`${place}: the operation ended with ${ended}`]),
+    ];
+  });
+}
+
+class FaultRun {
+  readonly #platform: Platform<ServiceProcess>;
+  readonly #control: FailpointControl;
+  readonly #ground: Ground;
+
+  constructor(platform: Platform<ServiceProcess>, control: FailpointControl, ground: Ground) {
+    this.#platform = platform;
+    this.#control = control;
+    this.#ground = ground;
+  }
+
+  /** The steps of an undisturbed life. */
+  async enumerate(): Promise<Step[]> {
+    this.#control.reset();
+    await this.live(-1, []);
+    return stepsOf(this.#control.hits);
+  }
+
+  async live(seed: number, kills: readonly Kill[]): Promise<Outcome[]> {
+    const { api } = this.#platform;
+    const { zone, template } = this.#ground;
+    const header = { displayName: `seed-${seed}`, zone };
+    const spec = { vcpus: 1, memoryBytes: 2n ** 27n, template };
+    let name = '';
+    const verbs: Readonly<Record<OperationName, () => Promise<Operation>>> = {
+      'vm.create': () => api.vms.createVm({ vm: { header, spec } }),
+      'vm.stop': () => api.vms.stopVm({ name }),
+      'vm.delete': () => api.vms.deleteVm({ name }),
+      'vm.expunge': () => api.vms.expungeVm({ name }),
+    };
+    const outcomes: Outcome[] = [];
+    for (const [job, verb] of Object.entries(verbs)) {
+      const kill = kills.find((each) => each.job === job);
+      const outcome = await this.#struck(kill, verb);
+      if (kill) outcomes.push({ ...kill, seed, ...outcome });
+      const { vms } = await api.vms.listVms({ filter: `display_name = "seed-${seed}"`, showDeleted: true });
+      if (vms[0]) name = nameOf(vms[0]);
+    }
+    return outcomes;
+  }
+
+  /** One operation, with a kill on its way. Returns once it ended and the part is back. */
+  async #struck(kill: Kill | undefined, verb: () => Promise<Operation>) {
+    const began = systemClock.monotonic();
+    let back: Promise<void> | undefined;
+    if (kill) {
+      const { job, step, when } = kill;
+      this.#control.reset();
+      this.#control.add({
+        point: `job.step.${when}`,
+        facts: { job, step },
+        nth: 1,
+        action: async () => {
+          back = this.#killAndRestart(kill);
+          if (!kill.meanwhile) await back;
+          return 'go' as const;
+        },
+      });
+    }
+    const ended = await this.#end(verb);
+    const tookMs = Math.round(systemClock.monotonic() - began);
+    await back;
+    return { struck: back !== undefined, ended, tookMs };
+  }
+
+  async #end(verb: () => Promise<Operation>): Promise<string> {
+    const late = AbortSignal.timeout(operationMs);
+    const { api } = this.#platform;
+    const over = new Promise<string>((resolve) =>
+      late.addEventListener('abort', () => resolve(`nothing within ${operationMs} ms`), { once: true }),
+    );
+    const done = verb()
+      .then((operation) => finished(api, operation))
+      .then(({ result }) => (result?.$case === 'error' ? result.value.message : 'ok'));
+    return await Promise.race([done, over]);
+  }
+
+  async #killAndRestart({ part, downMs }: Kill): Promise<void> {
+    const { nats, services } = this.#platform;
+    if (part === 'nats-server') await nats.kill();
+    else await services[part].kill();
+    await systemClock.sleep(downMs);
+    await (part === 'nats-server' ? nats.restart() : services[part].start());
+  }
+}
