@@ -4,6 +4,7 @@ import { cpus, hostname, totalmem } from 'node:os';
 import path from 'node:path';
 import { QemuImg } from '@nephos/images';
 import type { HypervisorDriver, StorageDriver, TemplateImage } from '@nephos/plugin';
+import { type Knobs, SimulatedHypervisor, SimulatedStorage, SimulatedWorld } from '@nephos/plugin/simulated';
 import type { PluginInfo } from '@nephos/proto/nephos/plugin/v1/plugin';
 import {
   TemplateServiceDefinition,
@@ -15,9 +16,6 @@ import { ImageCache } from './adapters/local/image-cache.ts';
 import { LocalVolumes } from './adapters/local/volumes.ts';
 import { probeQemu, QemuDriver, type QemuInstallation } from './adapters/qemu/index.ts';
 import { QemuHypervisor } from './adapters/qemu-hypervisor.ts';
-import { SimulatedHypervisor } from './adapters/simulated/hypervisor.ts';
-import { SimulatedStorage } from './adapters/simulated/storage.ts';
-import { type Knobs, SimulatedWorld } from './adapters/simulated/world.ts';
 
 export interface HypervisorOptions {
   readonly hypervisor: 'auto' | 'qemu' | 'simulated';

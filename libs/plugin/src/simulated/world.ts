@@ -1,6 +1,7 @@
 /**
  * The world that the simulated hypervisor plays: hosts, machines and volumes that exist only as records, so that a
- * machine outlives its agent as a real one does. Owner: the host agent. Knobs add latency and faults, repeatably.
+ * machine outlives its agent as a real one does. Owner: the agent whose store it is. Knobs add latency and faults,
+ * repeatably.
  */
 import { type Clock, Unavailable } from '@nephos/service';
 import { type Collection, defineCollection, type Store } from '@nephos/store';

@@ -3,13 +3,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, test } from '@jest/globals';
-import { FenceGuard } from '@nephos/plugin';
-import { type DriverUnderTest, hypervisorConformance } from '@nephos/plugin/conformance';
 import { newUid, systemClock } from '@nephos/service';
 import { openStore } from '@nephos/store';
-import { SimulatedHypervisor } from '../src/adapters/simulated/hypervisor.ts';
-import { SimulatedStorage } from '../src/adapters/simulated/storage.ts';
-import { SimulatedWorld } from '../src/adapters/simulated/world.ts';
+import { type DriverUnderTest, hypervisorConformance } from '../src/conformance.ts';
+import { FenceGuard } from '../src/fence-guard.ts';
+import { SimulatedHypervisor, SimulatedStorage, SimulatedWorld } from '../src/simulated/index.ts';
 
 const size = {
   hypervisor: 'simulated',

@@ -2,7 +2,6 @@
  * The simulated hypervisor: the same seam, rules and observations as QEMU, for many hosts in one process. Nothing
  * boots; what a machine says on its console is made up and says so.
  */
-import type { ConsolePiece, HypervisorDriver } from '@nephos/plugin';
 import {
   MachineObservation_Cause as Cause,
   type HostCapabilities,
@@ -12,6 +11,8 @@ import {
 } from '@nephos/proto/nephos/plugin/v1/hypervisor';
 import type { PluginInfo } from '@nephos/proto/nephos/plugin/v1/plugin';
 import { NotFound, Precondition } from '@nephos/service';
+import type { ConsolePiece, HypervisorDriver } from '../drivers.ts';
+import { KeyedQueue } from '../keyed-queue.ts';
 import type { SimulatedMachine, SimulatedWorld } from './world.ts';
 
 const states = { running: State.RUNNING, 'powered-off': State.POWERED_OFF, gone: State.GONE } as const;
@@ -27,6 +28,8 @@ export class SimulatedHypervisor implements HypervisorDriver {
   readonly #world: SimulatedWorld;
   readonly #capabilities: readonly HostCapabilities[];
   readonly #listeners = new Set<(observation: MachineObservation) => void>();
+  /** Work on one machine is done one after the other. */
+  readonly #queue = new KeyedQueue();
 
   constructor(world: SimulatedWorld, size: Omit<HostCapabilities, 'host'>, info: PluginInfo) {
     this.#world = world;
@@ -39,7 +42,7 @@ export class SimulatedHypervisor implements HypervisorDriver {
   }
 
   start(host: string, spec: MachineSpec): Promise<MachineObservation> {
-    return this.#world.act(async () => {
+    return this.#act(host, spec.vmUid, async () => {
       const known = await this.#find(host, spec.vmUid);
       // A run that is over is not run again: the platform asks for a new one.
       if (known?.incarnationUid === spec.incarnationUid) return this.#message(known);
@@ -64,7 +67,7 @@ export class SimulatedHypervisor implements HypervisorDriver {
   }
 
   stop(host: string, vmUid: string, incarnationUid: string): Promise<MachineObservation> {
-    return this.#world.act(async () => {
+    return this.#act(host, vmUid, async () => {
       const known = await this.#find(host, vmUid);
       if (known === undefined) return gone(host, vmUid);
       if (known.incarnationUid !== incarnationUid || known.state === 'gone') return this.#message(known);
@@ -78,7 +81,7 @@ export class SimulatedHypervisor implements HypervisorDriver {
     incarnationUid: string,
     rebootUid: string,
   ): Promise<MachineObservation> {
-    return this.#world.act(async () => {
+    return this.#act(host, vmUid, async () => {
       const known = await this.#find(host, vmUid);
       if (known?.incarnationUid !== incarnationUid || known.state === 'gone') {
         throw new Precondition('STATE_FORBIDS', 'that run of the machine is not there to be rebooted');
@@ -90,7 +93,7 @@ export class SimulatedHypervisor implements HypervisorDriver {
   }
 
   remove(host: string, vmUid: string): Promise<void> {
-    return this.#world.act(async () => {
+    return this.#act(host, vmUid, async () => {
       const known = await this.#find(host, vmUid);
       if (known === undefined) return;
       if (known.state === 'running') {
@@ -114,20 +117,16 @@ export class SimulatedHypervisor implements HypervisorDriver {
       this.#world.hosts.map((host) => this.#world.all(this.#world.machines, host)),
     );
     const running = lists.flat().filter(({ state }) => state === 'running');
-    await Promise.all(
-      running.map((machine) => this.#write({ ...machine, state: 'gone', cause: 'host-shutdown' })),
-    );
+    await Promise.all(running.map(({ host, vmUid }) => this.#end(host, vmUid, 'gone', 'host-shutdown')));
     return running.length;
   }
 
   /** The guest shuts itself down, or its process dies: what the platform did not ask for. For those who test it. */
   async happen(host: string, vmUid: string, what: 'guest-power-off' | 'crash'): Promise<void> {
-    const known = await this.#find(host, vmUid);
-    if (known?.state !== 'running')
-      throw new NotFound('RESOURCE_NOT_FOUND', `no machine ${vmUid} runs on ${host}`);
-    const end =
-      what === 'crash' ? { state: 'gone', cause: 'crashed' } : { state: 'powered-off', cause: 'guest' };
-    await this.#write({ ...known, ...(end as Pick<SimulatedMachine, 'state' | 'cause'>) });
+    const seen = await (what === 'crash'
+      ? this.#end(host, vmUid, 'gone', 'crashed')
+      : this.#end(host, vmUid, 'powered-off', 'guest'));
+    if (!seen) throw new NotFound('RESOURCE_NOT_FOUND', `no machine ${vmUid} runs on ${host}`);
   }
 
   onObservation(listener: (observation: MachineObservation) => void): Disposable {
@@ -139,6 +138,26 @@ export class SimulatedHypervisor implements HypervisorDriver {
     const text = Buffer.from((await this.#find(host, vmUid))?.console ?? '');
     const from = Math.min(text.length, Math.max(0, offset < 0 ? text.length + offset : offset));
     return { offset: from, data: text.subarray(from, from + maxBytes) };
+  }
+
+  /** Does a deed on a machine with the latency and the faults asked for. */
+  #act<T>(host: string, vmUid: string, deed: () => Promise<T>): Promise<T> {
+    return this.#queue.run(key(host, vmUid), () => this.#world.act(deed));
+  }
+
+  /** False where it does not run. */
+  #end(
+    host: string,
+    vmUid: string,
+    state: SimulatedMachine['state'],
+    cause: SimulatedMachine['cause'],
+  ): Promise<boolean> {
+    return this.#queue.run(key(host, vmUid), async () => {
+      const known = await this.#find(host, vmUid);
+      if (known?.state !== 'running') return false;
+      await this.#write({ ...known, state, cause });
+      return true;
+    });
   }
 
   async #find(host: string, vmUid: string): Promise<SimulatedMachine | undefined> {

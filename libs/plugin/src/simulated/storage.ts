@@ -2,10 +2,11 @@
  * The simulated hosts' storage: volumes are records, and an image is there once the template service has told of
  * it; no byte of it is copied.
  */
-import type { StorageDriver, TemplateImage, VolumeSpec } from '@nephos/plugin';
 import type { PluginInfo } from '@nephos/proto/nephos/plugin/v1/plugin';
 import type { StorageCapabilities, StoredVolume } from '@nephos/proto/nephos/plugin/v1/storage';
 import { Conflict, NotFound, notFound, Precondition } from '@nephos/service';
+import type { StorageDriver, TemplateImage, VolumeSpec } from '../drivers.ts';
+import { KeyedQueue } from '../keyed-queue.ts';
 import { key } from './hypervisor.ts';
 import type { SimulatedVolume, SimulatedWorld } from './world.ts';
 
@@ -19,6 +20,8 @@ export class SimulatedStorage implements StorageDriver {
   readonly #check: CheckTemplate;
   /** Content that was checked since the start. */
   readonly #present = new Set<string>();
+  /** Work on one volume is done one after the other. */
+  readonly #queue = new KeyedQueue();
 
   constructor(world: SimulatedWorld, hostBytes: bigint, check: CheckTemplate, info: PluginInfo) {
     this.#world = world;
@@ -48,7 +51,7 @@ export class SimulatedStorage implements StorageDriver {
   }
 
   createVolume(host: string, spec: VolumeSpec): Promise<StoredVolume> {
-    return this.#world.act(async () => {
+    return this.#act(host, spec.volumeUid, async () => {
       const known = await this.#world.volumes.get(key(host, spec.volumeUid));
       if (known !== undefined) return message(asAsked(known.value, spec));
       const stored = await this.#world.volumes.insert(key(host, spec.volumeUid), { host, ...spec });
@@ -57,7 +60,7 @@ export class SimulatedStorage implements StorageDriver {
   }
 
   deleteVolume(host: string, volumeUid: string): Promise<void> {
-    return this.#world.act(async () => {
+    return this.#act(host, volumeUid, async () => {
       await this.#world.volumes.remove(key(host, volumeUid)).catch((error: unknown) => {
         if (!(error instanceof NotFound || error instanceof Conflict)) throw error;
       });
@@ -72,6 +75,11 @@ export class SimulatedStorage implements StorageDriver {
 
   async listVolumes(host: string): Promise<readonly StoredVolume[]> {
     return (await this.#world.all(this.#world.volumes, host)).map(message);
+  }
+
+  /** Does a deed on a volume with the latency and the faults asked for. */
+  #act<T>(host: string, volumeUid: string, deed: () => Promise<T>): Promise<T> {
+    return this.#queue.run(key(host, volumeUid), () => this.#world.act(deed));
   }
 
   /** Records are whole or not there. */
