@@ -42,7 +42,7 @@ export interface HypervisorDriver {
   shutDownGuests(graceMs: number): Promise<number>;
   /** Each change from now on. */
   onObservation(listener: (observation: MachineObservation) => void): Disposable;
-  /** At most `maxBytes` from the offset on; empty at the end. A negative offset counts from the end. */
+  /** `maxBytes` from the offset on, fewer only at the end. A negative offset counts from the end. */
   readConsole(host: string, vmUid: string, offset: number, maxBytes: number): Promise<ConsolePiece>;
 }
 

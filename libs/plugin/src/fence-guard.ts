@@ -25,13 +25,14 @@ const fences = defineCollection<FenceRecord>({
 });
 
 const keepGoneMs = 24 * 60 * 60_000;
+const sweepPage = 1000;
 
 /** What lets operations through; a guard that admits all is what a test takes to prove that fences matter. */
 export interface Guard {
   /** Throws `Conflict` FENCED for a fence lower than one seen before, `Invalid` for none. */
   admit(fence: Fence | undefined, entityUid: string): Promise<void>;
-  /** The entity is gone from here: its fence is kept for a day more. */
-  entityGone(entityUid: string): Promise<void>;
+  /** The entity is gone from here: the fence is kept for a day more, unless a newer operation came meanwhile. */
+  entityGone(fence: Fence | undefined, entityUid: string): Promise<void>;
 }
 
 export class FenceGuard implements Guard {
@@ -51,22 +52,17 @@ export class FenceGuard implements Guard {
     const asked = checked(fence, entityUid, this.#clock);
     for (;;) {
       const known = await this.#fences.get(entityUid);
-      if (known === undefined) {
-        if (await this.#insert(entityUid, asked)) return;
-        continue;
-      }
-      await this.#fences.modify(entityUid, ({ value }) => {
-        const order = compare(asked, value);
-        if (order < 0) throw fenced(entityUid, value);
-        return order === 0 && value.entityGone === undefined ? undefined : { value: asked };
-      });
-      return;
+      if (known === undefined ? await this.#insert(entityUid, asked) : await this.#raise(entityUid, asked))
+        return;
     }
   }
 
-  async entityGone(entityUid: string): Promise<void> {
+  async entityGone(fence: Fence | undefined, entityUid: string): Promise<void> {
+    const asked = checked(fence, entityUid, this.#clock);
     try {
-      await this.#fences.modify(entityUid, ({ value }) => ({ value: { ...value, entityGone: true } }));
+      await this.#fences.modify(entityUid, ({ value }) =>
+        compare(asked, value) === 0 ? { value: { ...value, entityGone: true } } : undefined,
+      );
     } catch (error) {
       if (!(error instanceof NotFound)) throw error;
     }
@@ -75,15 +71,36 @@ export class FenceGuard implements Guard {
   /** Forgets fences of entities that are gone for a day. */
   async sweep(): Promise<void> {
     const before = new Date(this.#clock.now().getTime() - keepGoneMs).toISOString();
-    const page = await this.#fences.find({
-      where: { entityGone: true, raisedTime: { lt: before } },
-      orderBy: 'gone',
-      limit: 1000,
-    });
-    for (const { id, revision } of page.items) {
-      await this.#fences.remove(id, revision).catch((error: unknown) => {
-        if (!(error instanceof NotFound || error instanceof Conflict)) throw error;
+    const where = { entityGone: true, raisedTime: { lt: before } };
+    let cursor: string | undefined;
+    do {
+      const page = await this.#fences.find({
+        where,
+        orderBy: 'gone',
+        limit: sweepPage,
+        ...(cursor !== undefined && { cursor }),
       });
+      for (const { id, revision } of page.items) {
+        await this.#fences.remove(id, revision).catch((error: unknown) => {
+          if (!(error instanceof NotFound || error instanceof Conflict)) throw error;
+        });
+      }
+      cursor = page.nextCursor;
+    } while (cursor !== undefined);
+  }
+
+  /** False when it was swept just now. Throws `Conflict` FENCED. */
+  async #raise(entityUid: string, asked: FenceRecord): Promise<boolean> {
+    try {
+      await this.#fences.modify(entityUid, ({ value }) => {
+        const order = compare(asked, value);
+        if (order < 0) throw fenced(entityUid, value);
+        return order === 0 && value.entityGone === undefined ? undefined : { value: asked };
+      });
+      return true;
+    } catch (error) {
+      if (error instanceof NotFound) return false;
+      throw error;
     }
   }
 
@@ -103,6 +120,14 @@ function checked(fence: Fence | undefined, entityUid: string, clock: Clock): Fen
     refuseFields([{ field: 'fence.entity_uid', description: `must be the entity touched, ${entityUid}` }]);
   }
   const { generation = 0n, epoch = 0n, sequence = 0n } = fence ?? {};
+  // Larger ones would be rounded, and a lower fence might then pass for an equal one.
+  refuseFields(
+    Object.entries({ generation, epoch, sequence }).flatMap(([field, value]) =>
+      value >= 0n && value <= BigInt(Number.MAX_SAFE_INTEGER)
+        ? []
+        : [{ field: `fence.${field}`, description: 'must be 0 to 2^53-1' }],
+    ),
+  );
   return {
     generation: Number(generation),
     epoch: Number(epoch),

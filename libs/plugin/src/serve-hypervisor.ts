@@ -71,7 +71,7 @@ function verbs({ driver, guard }: HypervisorParts): Verbs {
       await guard.admit(fence, vmUid);
       call.detach();
       await driver.remove(host, vmUid);
-      await guard.entityGone(vmUid);
+      await guard.entityGone(fence, vmUid);
       return {};
     },
   };
@@ -123,7 +123,8 @@ async function* readConsole(
     const piece = await driver.readConsole(host, vmUid, next, consolePieceBytes);
     next = piece.offset + piece.data.length;
     if (piece.data.length > 0) yield { offset: BigInt(piece.offset), data: Buffer.from(piece.data) };
-    else if (!follow) return;
-    else await clock.sleep(consolePollMs, signal).catch(() => undefined);
+    // A short piece is the end: a guest that never stops talking must not keep its reader for ever.
+    if (!follow && piece.data.length < consolePieceBytes) return;
+    if (piece.data.length === 0) await clock.sleep(consolePollMs, signal).catch(() => undefined);
   }
 }

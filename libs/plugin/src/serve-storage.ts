@@ -12,6 +12,7 @@ import { pageOf } from './pages.ts';
 
 const sha256Form = /^[0-9a-f]{64}$/;
 const largestVolume = 2 ** 46;
+const largestImage = 2n ** 46n;
 /** Progress is told after each so many bytes. */
 const tellEveryBytes = 4 * 2 ** 20;
 
@@ -57,7 +58,7 @@ export function serveStorage({
       await guard.admit(fence, volumeUid);
       call.detach();
       await driver.deleteVolume(host, volumeUid);
-      await guard.entityGone(volumeUid);
+      await guard.entityGone(fence, volumeUid);
       return {};
     },
     getVolume: async ({ host, volumeUid }) => {
@@ -84,6 +85,9 @@ function imageOf({ template, sha256, sizeBytes, format }: EnsureTemplateRequest)
     ...(format === 'qcow2' || format === 'raw'
       ? []
       : [{ field: 'format', description: 'must be qcow2 or raw' }]),
+    ...(sizeBytes > 0n && sizeBytes <= largestImage
+      ? []
+      : [{ field: 'size_bytes', description: 'is out of bounds' }]),
   ]);
   return { template, sha256, sizeBytes: Number(sizeBytes), format: format === 'raw' ? 'raw' : 'qcow2' };
 }

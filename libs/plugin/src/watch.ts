@@ -51,7 +51,7 @@ export async function* watchObservations(
     position += observations.length;
     yield { cursor: log.cursorAt(position), observations: [...observations], draining: draining.aborted };
     if (draining.aborted && observations.length === 0) return;
-    if (observations.length < batchSize) await alarm.wait();
+    if (observations.length < batchSize && !draining.aborted) await alarm.wait();
   }
 }
 

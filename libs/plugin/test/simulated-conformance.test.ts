@@ -92,3 +92,26 @@ test('whatever fails, a repeat gets there and the deed is done once', async () =
   await store[Symbol.asyncDispose]();
   await rm(folder, { recursive: true });
 });
+
+test('the same start twice at once is one run, and both hear of it', async () => {
+  const folder = await mkdtemp(path.join(tmpdir(), 'nephos-simulated-'));
+  const { store, world, driver, storage } = await openAt(folder);
+  const [host = ''] = world.hosts;
+  const volumeUid = newUid();
+  await storage.createVolume(host, { volumeUid, sizeBytes: 2 ** 30, templateSha256: '' });
+  const machine = {
+    vmUid: newUid(),
+    incarnationUid: newUid(),
+    generation: 1n,
+    hostname: 'twice',
+    vcpus: 1,
+    memoryBytes: 2n ** 30n,
+    disks: [{ volumeUid, readOnly: false }],
+    pinned: {},
+  };
+  const both = await Promise.all([driver.start(host, machine), driver.start(host, machine)]);
+  for (const { incarnationUid } of both) expect(incarnationUid).toBe(machine.incarnationUid);
+  expect(await driver.list(host)).toHaveLength(1);
+  await store[Symbol.asyncDispose]();
+  await rm(folder, { recursive: true });
+});

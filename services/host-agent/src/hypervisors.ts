@@ -14,7 +14,7 @@ import { Precondition, type ServiceContext } from '@nephos/service';
 import type { Store } from '@nephos/store';
 import { ImageCache } from './adapters/local/image-cache.ts';
 import { LocalVolumes } from './adapters/local/volumes.ts';
-import { probeQemu, QemuDriver, type QemuInstallation } from './adapters/qemu/index.ts';
+import { hasMachines, probeQemu, QemuDriver, type QemuInstallation } from './adapters/qemu/index.ts';
 import { QemuHypervisor } from './adapters/qemu-hypervisor.ts';
 
 export interface HypervisorOptions {
@@ -42,12 +42,25 @@ export async function openDrivers(
   options: HypervisorOptions,
 ): Promise<Drivers> {
   if (options.hypervisor === 'simulated') return openSimulated(ctx, store, options);
+  const installation = await findQemu(ctx, options.hypervisor);
+  if (installation === undefined) return openSimulated(ctx, store, options);
+  return openQemu(ctx, installation, options.guestMemory);
+}
+
+/**
+ * Undefined: simulate. Only where `auto` finds no QEMU and never drove one here: a host with guests does not turn
+ * into a simulated one because a probe failed or a record cannot be read.
+ */
+async function findQemu(
+  { clock, config, log }: ServiceContext,
+  hypervisor: HypervisorOptions['hypervisor'],
+): Promise<QemuInstallation | undefined> {
   try {
-    return await openQemu(ctx, await probeQemu({ clock: ctx.clock }), options.guestMemory);
+    return await probeQemu({ clock });
   } catch (error) {
-    if (options.hypervisor === 'qemu') throw error;
-    ctx.log.warn({ err: error }, 'QEMU cannot be used here: machines are simulated, nothing boots');
-    return openSimulated(ctx, store, options);
+    if (hypervisor === 'qemu' || hasMachines(config.data)) throw error;
+    log.warn({ err: error }, 'QEMU cannot be used here: machines are simulated, nothing boots');
+    return undefined;
   }
 }
 
@@ -77,6 +90,8 @@ async function openQemu(
   await volumes.prepare();
   const driver = resources.use(await QemuDriver.open({ root: config.data, installation, clock, log }));
   const { bavail, bsize } = await statfs(config.data);
+  // What volumes take is claimed already: left out, a host would shrink with each start.
+  const diskBytes = bavail * bsize + (await volumes.usedBytes());
   const guestMemory = memory > 0 ? memory : totalmem() * guestShare;
   const capabilities = {
     host,
@@ -85,7 +100,7 @@ async function openQemu(
     acceleratorReason: installation.acceleratorReason,
     cpus: cpus().length,
     memoryBytes: BigInt(Math.floor(guestMemory / mebibyte) * mebibyte),
-    diskBytes: BigInt(bavail * bsize),
+    diskBytes: BigInt(diskBytes),
     architecture: 'x86_64',
   };
   return { hypervisor: new QemuHypervisor(driver, volumes, capabilities, info), storage: volumes };

@@ -78,8 +78,11 @@ export const hostAgent = defineService({
       serveStorage({ driver: storage, guard, hosts: () => hypervisor.capabilities() }),
     );
     lifecycle.onDraining(async () => {
-      if (options.agentStopGuests) await hypervisor.shutDownGuests(options.agentStopGrace);
-      leaving.abort();
+      try {
+        if (options.agentStopGuests) await hypervisor.shutDownGuests(options.agentStopGrace);
+      } finally {
+        leaving.abort();
+      }
     });
     ctx.background('fence sweeper', async (signal) => {
       while (!signal.aborted) {

@@ -2,17 +2,21 @@
 import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { newUid } from '@nephos/service';
+import { unlessMissing } from './errno.ts';
 
 export async function agentIdentity(folder: string, configured: string): Promise<string> {
   if (configured !== '') return configured;
   const file = path.join(folder, 'agent-id');
-  const known = await readFile(file, 'utf8').catch(() => '');
-  if (known !== '') return known.trim();
+  // A file that is there and cannot be read just now is no reason to become somebody else.
+  const known = (await unlessMissing(readFile(file, 'utf8')))?.trim() ?? '';
+  if (known !== '') return known;
   await mkdir(folder, { recursive: true });
   const agentId = newUid();
   await using handle = await open(`${file}.new`, 'w');
   await handle.writeFile(`${agentId}\n`);
   await handle.sync();
   await rename(`${file}.new`, file);
+  await using parent = await open(folder, 'r');
+  await parent.sync();
   return agentId;
 }

@@ -89,9 +89,12 @@ export class QemuHypervisor implements HypervisorDriver {
     const alive = (await this.#driver.list()).filter(({ managed, state }) => managed && state !== 'gone');
     // A guest that powered itself off before keeps its own reason.
     const asked = alive.filter(({ state }) => state !== 'powered-off');
-    await Promise.all(
+    // One that cannot be ended does not keep the others from their grace.
+    const ended = await Promise.allSettled(
       asked.map(({ vmUid }) => this.#driver.stop(vmUid, { graceMs, cause: 'host-shutdown' })),
     );
+    const failed = ended.find((each) => each.status === 'rejected');
+    if (failed) throw failed.reason;
     return alive.length;
   }
 

@@ -7,9 +7,10 @@ import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { inspectImage, type QemuImg } from '@nephos/images';
+import { type ImageFacts, inspectImage, type QemuImg } from '@nephos/images';
 import type { TemplateImage } from '@nephos/plugin';
-import { Unavailable } from '@nephos/service';
+import { Invalid, Unavailable } from '@nephos/service';
+import { unlessMissing } from '../errno.ts';
 
 /** The image's bytes from an offset on. */
 export type ReadTemplate = (
@@ -93,7 +94,10 @@ export class ImageCache {
   }
 
   async #fetch(image: TemplateImage, tell: (bytes: number) => void): Promise<void> {
+    // It may have arrived between the caller's look and this flight.
+    if ((await this.find(image.sha256)) !== undefined) return;
     const partial = path.join(this.#root, `${image.sha256}.partial`);
+    if (((await sizeOf(partial)) ?? 0) > image.sizeBytes) await rm(partial);
     const present = (await sizeOf(partial)) ?? 0;
     const hash = createHash('sha256');
     if (present > 0) await hashFile(partial, hash);
@@ -109,9 +113,19 @@ export class ImageCache {
       );
     }
     await file.sync();
-    await inspectImage(partial, this.#qemuImg);
-    await rename(partial, this.#path(image.sha256, image.format));
+    const { format } = await this.#inspect(partial);
+    await rename(partial, this.#path(image.sha256, format));
     await syncFolder(this.#root);
+  }
+
+  /** What is refused once is refused always: it is not kept. The format is what the image is, whatever was said. */
+  async #inspect(partial: string): Promise<ImageFacts> {
+    try {
+      return await inspectImage(partial, this.#qemuImg);
+    } catch (error) {
+      if (error instanceof Invalid) await rm(partial, { force: true });
+      throw error;
+    }
   }
 
   async #append(
@@ -148,10 +162,7 @@ async function hashFile(file: string, hash: Hash): Promise<void> {
 }
 
 async function sizeOf(file: string): Promise<number | undefined> {
-  return stat(file).then(
-    ({ size }) => size,
-    () => undefined,
-  );
+  return (await unlessMissing(stat(file)))?.size;
 }
 
 async function syncFolder(folder: string): Promise<void> {

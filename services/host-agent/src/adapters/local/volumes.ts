@@ -1,15 +1,17 @@
 /**
  * Volumes on this host's disk: qcow2 files, over a template's image or empty. Owner: the host agent.
  * A volume appears whole under its name or not at all (libs/images writes beside it and renames), so a crash
- * leaves at most a `.partial` file, which `recover` removes.
+ * leaves at most a `.partial` file, which `recover` removes. Work on one volume is done one after the other, so that
+ * a create whose caller gave up neither meets its repeat nor outlives the delete that came after it.
  */
-import { mkdir, open, readdir, rm, statfs } from 'node:fs/promises';
+import { access, mkdir, open, readdir, rm, stat, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import type { ImageInfo, QemuImg } from '@nephos/images';
-import type { StorageDriver, TemplateImage, VolumeSpec } from '@nephos/plugin';
+import { KeyedQueue, type StorageDriver, type TemplateImage, type VolumeSpec } from '@nephos/plugin';
 import type { PluginInfo } from '@nephos/proto/nephos/plugin/v1/plugin';
 import type { StorageCapabilities, StoredVolume } from '@nephos/proto/nephos/plugin/v1/storage';
 import { isUid, notFound, Precondition } from '@nephos/service';
+import { unlessMissing } from '../errno.ts';
 import type { DiskImage } from '../qemu/index.ts';
 import type { ImageCache } from './image-cache.ts';
 
@@ -22,6 +24,8 @@ export interface LocalVolumesOptions {
 }
 
 const suffix = '.qcow2';
+/** What `stat` counts in, whatever the file system's own blocks are. */
+const blockBytes = 512;
 
 export class LocalVolumes implements StorageDriver {
   readonly info: PluginInfo;
@@ -29,6 +33,9 @@ export class LocalVolumes implements StorageDriver {
   readonly #host: string;
   readonly #images: ImageCache;
   readonly #qemuImg: QemuImg;
+  readonly #queue = new KeyedQueue();
+  /** Names of partial files that are being written. */
+  readonly #making = new Set<string>();
 
   constructor({ root, host, images, qemuImg, info }: LocalVolumesOptions) {
     this.#root = root;
@@ -57,21 +64,22 @@ export class LocalVolumes implements StorageDriver {
     return this.#images.ensure(image, options);
   }
 
-  async createVolume(
-    _host: string,
-    { volumeUid, sizeBytes, templateSha256 }: VolumeSpec,
-  ): Promise<StoredVolume> {
-    const present = await this.#read(volumeUid);
-    if (present !== undefined) return asAsked(present, sizeBytes, templateSha256);
-    if (templateSha256 === '') await this.#qemuImg.create(this.#path(volumeUid), sizeBytes);
-    else await this.#overlay(volumeUid, sizeBytes, templateSha256);
-    return this.getVolume(this.#host, volumeUid);
+  createVolume(_host: string, spec: VolumeSpec): Promise<StoredVolume> {
+    const { volumeUid, sizeBytes, templateSha256 } = spec;
+    return this.#queue.run(volumeUid, async () => {
+      const present = await this.#read(volumeUid);
+      if (present !== undefined) return asAsked(present, sizeBytes, templateSha256);
+      await this.#make(spec);
+      return this.getVolume(this.#host, volumeUid);
+    });
   }
 
-  async deleteVolume(_host: string, volumeUid: string): Promise<void> {
-    await rm(this.#path(volumeUid), { force: true });
-    await using folder = await open(this.#root, 'r');
-    await folder.sync();
+  deleteVolume(_host: string, volumeUid: string): Promise<void> {
+    return this.#queue.run(volumeUid, async () => {
+      await rm(this.#path(volumeUid), { force: true });
+      await using folder = await open(this.#root, 'r');
+      await folder.sync();
+    });
   }
 
   async getVolume(_host: string, volumeUid: string): Promise<StoredVolume> {
@@ -80,20 +88,30 @@ export class LocalVolumes implements StorageDriver {
     return volume;
   }
 
+  /** One after the other: each is read by a program of its own. */
   async listVolumes(): Promise<readonly StoredVolume[]> {
-    const names = (await readdir(this.#root)).filter((name) => name.endsWith(suffix));
-    const volumes = await Promise.all(
-      names.map(async (name) => {
-        const uid = name.slice(0, -suffix.length);
-        const volume = await this.#read(uid);
-        return volume && { ...volume, managed: isUid(uid) };
-      }),
-    );
-    return volumes.filter((volume) => volume !== undefined);
+    const volumes: StoredVolume[] = [];
+    for (const uid of await this.#uids()) {
+      const volume = await this.#read(uid);
+      if (volume !== undefined) volumes.push({ ...volume, managed: isUid(uid) });
+    }
+    return volumes;
+  }
+
+  /** Bytes that volumes take of the disk now. */
+  async usedBytes(): Promise<number> {
+    let used = 0;
+    for (const uid of await this.#uids()) {
+      const there = await unlessMissing(stat(this.#path(uid)));
+      used += (there?.blocks ?? 0) * blockBytes;
+    }
+    return used;
   }
 
   async recover(): Promise<number> {
-    const partial = (await readdir(this.#root)).filter((name) => name.endsWith('.partial'));
+    const partial = (await readdir(this.#root)).filter(
+      (name) => name.endsWith('.partial') && !this.#making.has(name),
+    );
     for (const name of partial) await rm(path.join(this.#root, name), { force: true });
     return partial.length + (await this.#images.removePartial());
   }
@@ -106,6 +124,22 @@ export class LocalVolumes implements StorageDriver {
     const base = await this.#images.find(templateSha256);
     if (base === undefined) throw missingImage(templateSha256);
     return { ...volume, backing: base };
+  }
+
+  async #uids(): Promise<string[]> {
+    const names = (await readdir(this.#root)).filter((name) => name.endsWith(suffix));
+    return names.map((name) => name.slice(0, -suffix.length));
+  }
+
+  async #make({ volumeUid, sizeBytes, templateSha256 }: VolumeSpec): Promise<void> {
+    const partial = `${volumeUid}${suffix}.partial`;
+    this.#making.add(partial);
+    try {
+      if (templateSha256 === '') await this.#qemuImg.create(this.#path(volumeUid), sizeBytes);
+      else await this.#overlay(volumeUid, sizeBytes, templateSha256);
+    } finally {
+      this.#making.delete(partial);
+    }
   }
 
   async #overlay(volumeUid: string, sizeBytes: number, templateSha256: string): Promise<void> {
@@ -128,9 +162,7 @@ export class LocalVolumes implements StorageDriver {
 
   async #read(volumeUid: string): Promise<StoredVolume | undefined> {
     const file = this.#path(volumeUid);
-    const there = await open(file, 'r').catch(() => undefined);
-    if (there === undefined) return undefined;
-    await there.close();
+    if ((await unlessMissing(access(file).then(() => true))) === undefined) return undefined;
     const info = await this.#qemuImg.info(file, 'qcow2', { live: true });
     return this.#stored(volumeUid, info);
   }

@@ -134,7 +134,9 @@ export class AttachedMachine implements AsyncDisposable {
     let waitMs = retryMs;
     let lastAnswer = this.#clock.monotonic();
     while (!this.#letGo.signal.aborted) {
-      if (!(await isAlive(this.process))) return await this.#see(await this.#whyGone());
+      // What cannot be looked at just now (no file handles left) may live: it is looked at again.
+      const alive = await isAlive(this.process).catch(() => true);
+      if (!alive) return await this.#see(await this.#whyGone());
       if (await this.#converse()) {
         waitMs = retryMs;
         lastAnswer = this.#clock.monotonic();

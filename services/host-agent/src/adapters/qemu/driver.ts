@@ -7,13 +7,13 @@
  * not start. What a crash leaves: machines that run on; a record `starting` whose guest never ran an instruction
  * and which a repeated start takes up.
  */
+import { KeyedQueue } from '@nephos/plugin';
 import { type Clock, Precondition, Unavailable } from '@nephos/service';
 import type { Logger } from 'pino';
 import { commandLine, processNamePrefix } from '../../domain/qemu/command-line.ts';
 import { type MachineSpec, pin } from '../../domain/qemu/machine.ts';
 import type { MachineCause, MachineObservation, Seen } from '../../domain/qemu/observation.ts';
 import { AttachedMachine } from './attached-machine.ts';
-import { KeyedQueue } from './keyed-queue.ts';
 import { lastWords, launch } from './launch.ts';
 import { MachineFolders, type MachineRecord, type RunRecord } from './machine-folder.ts';
 import type { QemuInstallation } from './probe.ts';

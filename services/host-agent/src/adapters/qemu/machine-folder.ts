@@ -5,6 +5,7 @@
  * `machine.json.partial`, which the next write overwrites.
  */
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -12,7 +13,7 @@ import { Internal, Invalid } from '@nephos/service';
 import type { MachinePaths } from '../../domain/qemu/devices.ts';
 import type { MachineSpec } from '../../domain/qemu/machine.ts';
 import type { MachineCause } from '../../domain/qemu/observation.ts';
-import { isErrno } from './processes.ts';
+import { isErrno } from '../errno.ts';
 
 /**
  * One run of a machine. `starting` was written before QEMU was spawned, `started` before the guest ran its first
@@ -127,6 +128,11 @@ export function defaultSocketFolder(root: string): string {
   const user = process.getuid?.() ?? 0;
   const base = user === 0 ? '/run' : (process.env['XDG_RUNTIME_DIR'] ?? tmpdir());
   return path.join(base, `nephos-${id}`);
+}
+
+/** True once a driver was opened on that root. */
+export function hasMachines(root: string): boolean {
+  return existsSync(path.join(root, 'vms'));
 }
 
 function encode(record: MachineRecord): string {

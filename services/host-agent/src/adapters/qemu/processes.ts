@@ -4,6 +4,7 @@
  */
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { isErrno } from '../errno.ts';
 
 export interface ProcessIdentity {
   readonly pid: number;
@@ -77,8 +78,4 @@ async function readProc(pid: number, file: 'stat' | 'cmdline'): Promise<string |
     if (isErrno(fault, 'ENOENT') || isErrno(fault, 'ESRCH')) return undefined;
     throw fault;
   }
-}
-
-export function isErrno(fault: unknown, code: string): boolean {
-  return typeof fault === 'object' && fault !== null && 'code' in fault && fault.code === code;
 }
