@@ -76,17 +76,15 @@ class Launcher {
   async #up(): Promise<Layout> {
     const { simulate } = this.#options;
     const image = process.env['NEPHOS_GUEST_IMAGE'];
+    let why = simulate ? '--simulate was asked for' : 'there is no guest image: npm run setup makes one';
     if (!simulate && image !== undefined) {
       try {
         return await this.#start('qemu', image);
       } catch (error) {
         if (!(error instanceof StartFailed && error.part === 'host-agent')) throw error;
-        this.#screen.warn(`QEMU cannot be used here: ${error.message}`);
+        why = `QEMU cannot be used here: ${error.message}`;
       }
     }
-    const why = simulate
-      ? '--simulate was asked for'
-      : 'there is no guest image and QEMU to run it (npm run setup)';
     this.#screen.warn(`SIMULATED: ${why}. No guest boots; all the rest is real.`);
     return this.#start('simulated', image);
   }

@@ -1,5 +1,6 @@
 /** What /proc tells: who listens on a port, which guests run from a folder, how much memory processes take. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import path from 'node:path';
 
 const listening = '0A';
 
@@ -34,7 +35,11 @@ export function portOwner(port: number): string | undefined {
   if (inodes.length === 0) return undefined;
   const owner = pids().find((pid) => socketsOf(pid).some((socket) => inodes.includes(socket)));
   if (owner === undefined) return 'a process of another user';
-  return `process ${owner} (${commandOf(owner).slice(0, 3).join(' ').slice(0, 80)})`;
+  const words = commandOf(owner).filter((word) => !word.startsWith('-'));
+  return `process ${owner} (${words
+    .slice(0, 3)
+    .map((word) => path.basename(word))
+    .join(' ')})`;
 }
 
 function socketsOf(pid: number): string[] {

@@ -1,0 +1,35 @@
+import { expect, test } from '@jest/globals';
+import { fields, table } from '../src/table.ts';
+
+const columns = [
+  { title: 'NAME', path: 'header.displayName' },
+  { title: 'STATE', path: 'state' },
+  { title: 'CPUS', path: 'cpus', format: (value: unknown) => `${Number(value ?? 0)}` },
+];
+
+test('columns are aligned, also where characters are wide, and what is missing is a dash', () => {
+  const rows = [
+    { header: { displayName: 'web' }, state: 'RUNNING', cpus: 2 },
+    { header: { displayName: '雲の上' }, state: '' },
+  ];
+  expect(table(columns, rows)).toBe(
+    ['NAME    STATE    CPUS', 'web     RUNNING  2', '雲の上  -        0'].join('\n'),
+  );
+});
+
+test('an empty list has its titles', () => {
+  expect(table(columns, [])).toBe('NAME  STATE  CPUS');
+});
+
+test('names cannot steer the terminal', () => {
+  const row = { header: { displayName: 'a\u001b[2Jb\u202ec' } };
+  expect(table(columns, [row])).not.toMatch(/[\u001b\u202e]/);
+  expect(fields(row)).not.toMatch(/[\u001b\u202e]/);
+});
+
+test('everything that is said is shown, indented; what is empty is left out', () => {
+  const value = { header: { name: 'vms/1', labels: {} }, reasons: ['full'], spec: { vcpus: 2, host: '' } };
+  expect(fields(value)).toBe(
+    ['header:', '  name: vms/1', 'reasons:', '  - full', 'spec:', '  vcpus: 2'].join('\n'),
+  );
+});
