@@ -56,13 +56,15 @@ export const template = defineService({
       folders.map((folder) => path.resolve(folder)),
     );
     const limits = { fileSizeBytes: templateMaxFile, virtualSizeBytes: templateMaxDisk };
-    const deps = { templates, content, sources, inspector: new Inspector(clock, limits), clock };
+    const inspector = new Inspector(clock, limits);
+    const deps = { templates, content, sources, inspector, clock, mostFileBytes: templateMaxFile };
+    const jobs = jobClient(ctx);
 
-    server.add(TemplateServiceDefinition, templatesApi(deps, jobClient(ctx), idempotency));
+    server.add(TemplateServiceDefinition, templatesApi(deps, jobs, idempotency));
     startExecutor(ctx, { jobs: templateJobs, deps, jobControl: directory });
     ctx.background('request sweeper', (signal) => sweepRequests(idempotency, { clock }, signal));
     ctx.background('template sweeper', (signal) =>
-      sweepTemplates({ templates, content, clock, log }, signal),
+      sweepTemplates({ templates, content, jobs, clock, log }, signal),
     );
   },
 });

@@ -8,7 +8,7 @@ import { ContentStore } from '../src/adapters/content-store.ts';
 
 const content = randomBytes(2_500_000);
 const sha256 = createHash('sha256').update(content).digest('hex');
-const quiet = { signal: new AbortController().signal, progress: () => undefined };
+const quiet = { signal: new AbortController().signal, mostBytes: 2 ** 30, progress: () => undefined };
 let folder: string;
 let store: ContentStore;
 
@@ -53,6 +53,14 @@ test('keeping again, or the same bytes from another import, is success and one i
 test('a copy that broke off begins anew', async () => {
   await writeFile(store.partialPath('a'), 'half of something else');
   expect(await copy('a')).toEqual({ sha256, sizeBytes: content.length });
+});
+
+test('a source that grew past the limit since it was looked at is not read to its end', async () => {
+  await using source = await open(path.join(folder, 'source'));
+  const mostBytes = content.length - 1;
+  await expect(store.copy(source, 'a', { ...quiet, mostBytes })).rejects.toMatchObject({
+    reason: 'IMAGE_TOO_LARGE',
+  });
 });
 
 test('any range reads just that range', async () => {

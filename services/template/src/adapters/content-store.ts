@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { NotFound } from '@nephos/service';
+import { Invalid, NotFound } from '@nephos/service';
 
 const pieceBytes = 2 ** 20;
 
@@ -40,11 +40,14 @@ export class ContentStore {
     return path.join(this.#images, sha256);
   }
 
-  /** Copies and hashes in one pass, anew each time; synced when it returns. */
+  /**
+   * Copies and hashes in one pass, anew each time; synced when it returns. Throws `Invalid` IMAGE_TOO_LARGE: a source
+   * may have grown since it was looked at, or grow as fast as it is read.
+   */
   async copy(
     from: FileHandle,
     uid: string,
-    options: { readonly signal: AbortSignal; progress(bytes: number): void },
+    options: { readonly signal: AbortSignal; readonly mostBytes: number; progress(bytes: number): void },
   ): Promise<Copied> {
     const hash = createHash('sha256');
     await using to = await open(this.partialPath(uid), 'w', 0o600);
@@ -54,6 +57,12 @@ export class ContentStore {
       options.signal.throwIfAborted();
       const { bytesRead } = await from.read(piece, 0, pieceBytes, sizeBytes);
       if (bytesRead === 0) break;
+      if (sizeBytes + bytesRead > options.mostBytes) {
+        throw new Invalid(
+          'IMAGE_TOO_LARGE',
+          `The image file has more than the ${options.mostBytes} bytes allowed.`,
+        );
+      }
       const data = piece.subarray(0, bytesRead);
       hash.update(data);
       await to.writeFile(data);

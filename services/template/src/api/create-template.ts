@@ -57,14 +57,15 @@ export function createTemplate(deps: ImportDeps, jobs: JobClient, idempotency: I
   return (request, call) =>
     accept(call, CreateTemplateRequest.encode(request).finish(), async () => {
       const entityUid = newUid();
-      const body = await bodyOf(request, entityUid, deps);
-      return { entityUid, jobUid: newUid(), body: body as unknown as Json };
+      const jobUid = newUid();
+      const body = await bodyOf(request, { entityUid, jobUid }, deps);
+      return { entityUid, jobUid, body: body as unknown as Json };
     });
 }
 
 async function bodyOf(
   { template, source, expectedSha256 }: CreateTemplateRequest,
-  uid: string,
+  { entityUid, jobUid }: { readonly entityUid: string; readonly jobUid: string },
   { sources, inspector, clock }: ImportDeps,
 ): Promise<Body> {
   const header = template?.header;
@@ -82,10 +83,11 @@ async function bodyOf(
   const from = sourceOf(source);
   await inspector.head(await sources.locate(from));
   const record: TemplateRecord = {
-    header: newHeader(uid, header, clock),
+    header: newHeader(entityUid, header, clock),
     state: 'importing',
     architecture,
     origin: from.kind === 'built-in' ? `built-in:${from.name}` : path.basename(from.path),
+    importJob: jobUid,
   };
   return { template: record, source: from, expectedSha256 };
 }

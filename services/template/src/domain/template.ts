@@ -9,6 +9,8 @@ export interface TemplateRecord {
   readonly architecture: string;
   /** For people: `built-in:tiny`, or the file's base name. */
   readonly origin: string;
+  /** Uid of the job that imports it. */
+  readonly importJob: string;
   /** Known once it is ready. */
   readonly image?: ImageRecord;
   /** Why it failed. */
@@ -28,6 +30,8 @@ export interface Refusal {
   readonly reason: string;
   readonly message: string;
 }
+
+export const givenUp: Refusal = { reason: 'JOB_CANCELLED', message: 'the import was given up' };
 
 /** What an import reads. */
 export type Source =

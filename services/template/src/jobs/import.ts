@@ -12,6 +12,7 @@ import type { Inspector } from '../adapters/inspector.ts';
 import type { Sources } from '../adapters/sources.ts';
 import {
   failed,
+  givenUp,
   type ImageRecord,
   type Refusal,
   ready,
@@ -33,13 +34,13 @@ export interface ImportDeps {
   readonly sources: Sources;
   readonly inspector: Inspector;
   readonly clock: Clock;
+  /** The largest file taken. */
+  readonly mostFileBytes: number;
 }
 
 type Outcome<T> =
   | { readonly kind: 'done'; readonly value: T }
   | { readonly kind: 'refused'; readonly refusal: Refusal };
-
-const givenUp: Refusal = { reason: 'JOB_CANCELLED', message: 'the import was given up' };
 
 export const importTemplate = defineJob<ImportInput, object, ImportDeps>({
   type: 'template.import',
@@ -65,12 +66,18 @@ export const importTemplate = defineJob<ImportInput, object, ImportDeps>({
   },
 });
 
-async function read(job: JobContext<ImportInput>, { content, sources }: ImportDeps, signal: AbortSignal) {
+async function read(
+  job: JobContext<ImportInput>,
+  { content, sources, mostFileBytes: mostBytes }: ImportDeps,
+  signal: AbortSignal,
+) {
   await using handle = await sources.open(job.input.source);
   const { size } = await handle.stat();
   return await content.copy(handle, job.input.templateUid, {
     signal,
-    progress: (bytes) => job.progress(Math.floor((75 * bytes) / Math.max(size, 1)), 'reading the image'),
+    mostBytes,
+    progress: (bytes) =>
+      job.progress(Math.floor(75 * Math.min(1, bytes / Math.max(size, 1))), 'reading the image'),
   });
 }
 
