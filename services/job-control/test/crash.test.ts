@@ -7,7 +7,7 @@ import { defineJob } from '@nephos/jobs';
 import { type Job, JobState } from '@nephos/proto/nephos/jobs/v1/jobs';
 import { Stack, submission, until, type Worker } from './stack.ts';
 
-/** As in crash-worker.ts; here it is only submitted. */
+/** As in crash-worker-process.ts; here it is only submitted. */
 const march = defineJob<{ pauseMs: number }, string>({
   type: 'crash.march',
   version: 1,
@@ -38,7 +38,8 @@ function start(script: string, args: string[], env: Record<string, string> = {})
 }
 
 const startControl = (): ChildProcess => start('../src/main.ts', [], { ...stack.env });
-const startWorker = (name: string): ChildProcess => start('crash-worker.ts', [stack.address, file, name]);
+const startWorker = (name: string): ChildProcess =>
+  start('crash-worker-process.ts', [stack.address, file, name]);
 
 async function kill(child: ChildProcess): Promise<void> {
   const gone = new Promise((resolve) => child.once('exit', resolve));

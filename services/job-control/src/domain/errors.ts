@@ -1,7 +1,7 @@
 /** Errors between their stored form and google.rpc.Status. Pure. */
 
-import { statusOf } from '@nephos/jobs/protocol';
 import { Status } from '@nephos/proto/google/rpc/status';
+import { toStatusMessage as statusOf } from '@nephos/service';
 import type { ErrorRecord } from './record.ts';
 
 export function errorRecord(status: Status | undefined): ErrorRecord {
