@@ -7,7 +7,7 @@ import type {
   ReadConsoleRequest,
   ReadConsoleResponse,
 } from '@nephos/proto/nephos/plugin/v1/hypervisor';
-import type { Clock, DeepPartial, Implementation } from '@nephos/service';
+import { type Clock, type DeepPartial, type Implementation, Unavailable } from '@nephos/service';
 import { checkGrace, checkHost, checkKey, checkMachine, checkUids } from './checks.ts';
 import type { HypervisorDriver } from './drivers.ts';
 import type { Guard } from './fence-guard.ts';
@@ -25,6 +25,8 @@ export interface HypervisorParts {
   readonly agentId: string;
   /** Closed with the service. */
   readonly resources: AsyncDisposableStack;
+  /** Aborted once guests are being shut down with their host: from then on none is started. Never, if left out. */
+  readonly stopping?: AbortSignal;
   /** Aborted once the agent will leave in order. */
   readonly draining: AbortSignal;
 }
@@ -38,12 +40,16 @@ export function serveHypervisor(parts: HypervisorParts): Service {
 }
 
 /** What touches machines: checked, then fenced, then done whether the caller waits or not. */
-function verbs({ driver, guard }: HypervisorParts): Verbs {
+function verbs({ driver, guard, stopping }: HypervisorParts): Verbs {
   const known = (host: string): void => checkHost(host, driver.capabilities());
+  const takesMachines = (): void => {
+    if (stopping?.aborted) throw new Unavailable('HYPERVISOR_FAILED', 'the host is being shut down');
+  };
   return {
     startMachine: async ({ fence, host, machine }, call) => {
       known(host);
       checkMachine(machine);
+      takesMachines();
       await guard.admit(fence, machine.vmUid);
       call.detach();
       return { observation: await driver.start(host, machine) };
@@ -61,6 +67,7 @@ function verbs({ driver, guard }: HypervisorParts): Verbs {
       known(host);
       checkUids({ vm_uid: vmUid, incarnation_uid: incarnationUid });
       checkKey('reboot_uid', rebootUid);
+      takesMachines();
       await guard.admit(fence, vmUid);
       call.detach();
       return { observation: await driver.reboot(host, vmUid, incarnationUid, rebootUid) };

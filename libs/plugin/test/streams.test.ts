@@ -34,6 +34,33 @@ test('a console that is not followed ends, though its guest never stops talking'
   expect(pieces).toBe(1);
 });
 
+test('a host that shuts its guests down starts none of them again', async () => {
+  const started: unknown[] = [];
+  const driver = {
+    capabilities: () => hosts,
+    onObservation: () => ({ [Symbol.dispose]: () => undefined }),
+    start: async (...all: unknown[]) => started.push(all),
+  } as unknown as HypervisorDriver;
+  await using resources = new AsyncDisposableStack();
+  const never = new AbortController().signal;
+  const parts = { driver, guard: noGuard, clock: systemClock, agentId: 'a', resources, draining: never };
+  const { startMachine } = serveHypervisor({ ...parts, stopping: AbortSignal.abort() });
+  const machine = {
+    vmUid: newUid(),
+    incarnationUid: newUid(),
+    generation: 1n,
+    hostname: 'h',
+    vcpus: 1,
+    memoryBytes: 2n ** 30n,
+    disks: [{ volumeUid: newUid(), readOnly: false }],
+    pinned: {},
+  };
+  await expect(startMachine({ fence: undefined, host: 'h', machine }, call())).rejects.toMatchObject({
+    kind: 'unavailable',
+  });
+  expect(started).toEqual([]);
+});
+
 test('an agent that leaves says its last and ends the stream without waiting for a heartbeat', async () => {
   const log = new ObservationLog();
   const leaving = new AbortController();

@@ -68,10 +68,12 @@ export const hostAgent = defineService({
     const guard = await FenceGuard.open(store, clock);
     const leaving = new AbortController();
     const draining = leaving.signal;
+    const guestsStop = new AbortController();
+    const stopping = guestsStop.signal;
 
     server.add(
       HypervisorServiceDefinition,
-      serveHypervisor({ driver: hypervisor, guard, clock, agentId, resources, draining }),
+      serveHypervisor({ driver: hypervisor, guard, clock, agentId, resources, stopping, draining }),
     );
     server.add(
       StorageServiceDefinition,
@@ -79,7 +81,10 @@ export const hostAgent = defineService({
     );
     lifecycle.onDraining(async () => {
       try {
-        if (options.agentStopGuests) await hypervisor.shutDownGuests(options.agentStopGrace);
+        if (!options.agentStopGuests) return;
+        // First: whoever sees the first guest gone wants it to run again, here and at once.
+        guestsStop.abort();
+        await hypervisor.shutDownGuests(options.agentStopGrace);
       } finally {
         leaving.abort();
       }

@@ -106,6 +106,16 @@ test('a partial file longer than the image is not resumed behind its end', async
   expect(asked).toEqual([0]);
 });
 
+test('a disk larger than the standard limit is taken where the template service took it', async () => {
+  const large = path.join(folder, 'large.qcow2');
+  await run('qemu-img', ['create', '-q', '-f', 'qcow2', large, '3T']);
+  const bytes = await readFile(large);
+  const { images } = await open(serving(bytes));
+  const wanted = image(bytes, 'qcow2');
+  await images.ensure(wanted, watch());
+  expect(await images.find(wanted.sha256)).toMatchObject({ format: 'qcow2' });
+});
+
 test('an image that is refused leaves nothing behind', async () => {
   const base = path.join(folder, 'base.raw');
   await writeFile(base, rawDisk());

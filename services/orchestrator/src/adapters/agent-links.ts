@@ -219,13 +219,14 @@ export class DirectoryAgentLinks implements AgentLinks, AsyncDisposable {
   }
 
   async #writeLink(agent: Agent, link: HostLink, newSession: boolean): Promise<void> {
+    const { facts, clock } = this.#options;
     if (this.#agents.get(agent.id) !== agent) return;
     await Promise.all(
       this.#hostsOf(agent.id).map(async (record) => {
         const { uid } = record.header;
         const told = this.#told.get(uid) ?? record.link;
         this.#told.set(uid, told);
-        await this.#options.facts.link(uid, link, newSession);
+        await facts.link(uid, link, newSession, clock.monotonic() - agent.lastHeard);
         if (told === link) return;
         for (const observer of this.#linkObservers) await observer(uid, link);
         this.#told.set(uid, link);

@@ -47,15 +47,17 @@ export class HostFactsWriter implements UnmanagedMachines {
     await this.#change(hostUid, (host) => (sameFields(host.facts, facts) ? undefined : { ...host, facts }));
   }
 
-  async link(hostUid: string, link: HostLink, newSession: boolean): Promise<void> {
-    const minute = new Date(Math.floor(this.#clock.now().getTime() / minuteMs) * minuteMs).toISOString();
+  /** `silentMs`: how long ago the agent was last heard. */
+  async link(hostUid: string, link: HostLink, newSession: boolean, silentMs: number): Promise<void> {
+    const heard = this.#clock.now().getTime() - silentMs;
+    const lastSeenTime = new Date(Math.floor(heard / minuteMs) * minuteMs).toISOString();
     await this.#change(hostUid, (host) => {
       if (host.link === link && !newSession) return undefined;
       return {
         ...host,
         link,
         sessionEpoch: host.sessionEpoch + (newSession ? 1 : 0),
-        ...(link === 'up' && { lastSeenTime: minute }),
+        ...((link === 'up' || host.lastSeenTime !== undefined) && { lastSeenTime }),
       };
     });
   }

@@ -32,7 +32,7 @@ export interface HostRecord {
   readonly allocated: Amounts;
   readonly vmCount: number;
   readonly unmanaged: readonly { readonly uid: string; readonly message: string }[];
-  /** RFC 3339, to the minute; absent until first seen. */
+  /** When its agent was last heard as of the last change of the link: RFC 3339, to the minute; absent until first seen. */
   readonly lastSeenTime?: string;
 }
 

@@ -113,15 +113,17 @@ export class ImageCache {
       );
     }
     await file.sync();
-    const { format } = await this.#inspect(partial);
+    const { format } = await this.#inspect(partial, image);
     await rename(partial, this.#path(image.sha256, format));
     await syncFolder(this.#root);
   }
 
   /** What is refused once is refused always: it is not kept. The format is what the image is, whatever was said. */
-  async #inspect(partial: string): Promise<ImageFacts> {
+  async #inspect(partial: string, { sizeBytes }: TemplateImage): Promise<ImageFacts> {
     try {
-      return await inspectImage(partial, this.#qemuImg);
+      // How large a disk may be the template service decided when it took the image.
+      const limits = { fileSizeBytes: sizeBytes, virtualSizeBytes: Number.MAX_SAFE_INTEGER };
+      return await inspectImage(partial, this.#qemuImg, limits);
     } catch (error) {
       if (error instanceof Invalid) await rm(partial, { force: true });
       throw error;
