@@ -155,3 +155,18 @@ test('a sleeping parent survives a restart of job control, and is woken by what 
   expect(job).toMatchObject({ state: JobState.SUCCEEDED, result: 'A+B' });
   expect(world.done).toEqual(['root', 'a', 'b']);
 });
+
+test('a sleeping parent times out: its children are cancelled, then it unwinds', async () => {
+  const gate = new Gate();
+  world.gates.set('a', gate);
+  const impatient = defineJob({
+    ...branch,
+    timeoutMs: 400,
+    run: (job: JobContext<Leaves>, deps: World) => branch.run(job, deps),
+  });
+  const submitted = await worker.client.submit(impatient, submission({ leaves: [{ name: 'a' }] }));
+  const job = await worker.client.finished(submitted.header?.uid ?? '');
+  expect(job.state).toBe(JobState.FAILED);
+  expect(job.error?.message).toBe('the job took longer than 400 ms');
+  expect(world.done).toEqual(['root', 'a', 'undo a', 'undo root']);
+});

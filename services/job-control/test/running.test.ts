@@ -5,7 +5,7 @@ import { OperationsDefinition } from '@nephos/proto/google/longrunning/operation
 import { Struct } from '@nephos/proto/google/protobuf/struct';
 import { JobServiceDefinition, JobState, JobStepState } from '@nephos/proto/nephos/jobs/v1/jobs';
 import { Invalid, newUid, Unavailable } from '@nephos/service';
-import { Stack, submission, type Worker } from './stack.ts';
+import { Stack, submission, until, type Worker } from './stack.ts';
 
 interface Counter {
   runs: number;
@@ -171,6 +171,24 @@ test('an error that may pass is tried again from the record', async () => {
     ['first', 1],
     ['second', 3],
   ]);
+});
+
+test('a backoff outlives a restart of job control', async () => {
+  counter.runs = 0;
+  const slow = defineJob({
+    ...flaky,
+    type: 'sum.slow',
+    retry: { attempts: 3, backoffMs: 400 },
+    run: flaky.run,
+  });
+  const other = await stack.worker({ jobs: [slow], deps: counter });
+  const { header } = await other.client.submit(slow, submission({ failures: 1 }));
+  const uid = header?.uid ?? '';
+  await until('it waits', async () => (await other.client.get(uid)).nextAttemptTime !== undefined);
+  await stack.restart();
+  const job = await other.client.finished(uid);
+  expect(job).toMatchObject({ state: JobState.SUCCEEDED, result: 2 });
+  await stack.stop(other.running);
 });
 
 test('when the tries are used up, the job fails with the last error', async () => {
