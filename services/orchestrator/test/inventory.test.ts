@@ -143,3 +143,31 @@ test('lists are filtered and paged, newest first, each match once', async () => 
   } while (pageToken !== '');
   expect(seen).toEqual(Array.from({ length: 13 }, (_, index) => `z-page-${24 - 2 * index}`));
 });
+
+test("changes that come at once are all made: without an etag, another writer is not the caller's business", async () => {
+  const { zones } = clients;
+  const zone = await zones.createZone({ zone: header('z-busy') });
+  const name = zone.header?.name ?? '';
+  const update = (n: number) =>
+    zones.updateZone({ zone: { header: { name }, description: `${n}` }, updateMask: ['description'] });
+  await Promise.all(Array.from({ length: 8 }, (_, n) => update(n)));
+  expect((await zones.getZone({ name })).description).toMatch(/^[0-7]$/);
+});
+
+test('of two hosts of one name one is made; deleted by two at once it goes once', async () => {
+  const { zones, pods, clusters, hosts } = clients;
+  const zone = await zones.createZone({ zone: header('z-hosts') });
+  const pod = await pods.createPod({ pod: header('p', { zone: zone.header?.name ?? '' }) });
+  const cluster = await clusters.createCluster({ cluster: { ...header('c'), pod: pod.header?.name ?? '' } });
+  const place = { cluster: cluster.header?.name ?? '', agentId: 'nobody' };
+  const create = (agentHost: string) =>
+    hosts.createHost({ host: { ...header('same'), ...place, agentHost } });
+  const results = await Promise.allSettled([create('one'), create('two')]);
+  const made = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  expect(made).toHaveLength(1);
+  const name = made[0]?.header?.name ?? '';
+  const deletions = await Promise.allSettled([hosts.deleteHost({ name }), hosts.deleteHost({ name })]);
+  expect(deletions.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+  await expect(hosts.getHost({ name })).rejects.toMatchObject({ kind: 'not-found' });
+  await clusters.deleteCluster({ name: cluster.header?.name ?? '' });
+});

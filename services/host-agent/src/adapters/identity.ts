@@ -2,7 +2,7 @@
 import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { newUid } from '@nephos/service';
-import { unlessMissing } from './errno.ts';
+import { syncFolder, unlessMissing } from './files.ts';
 
 export async function agentIdentity(folder: string, configured: string): Promise<string> {
   if (configured !== '') return configured;
@@ -16,7 +16,6 @@ export async function agentIdentity(folder: string, configured: string): Promise
   await handle.writeFile(`${agentId}\n`);
   await handle.sync();
   await rename(`${file}.new`, file);
-  await using parent = await open(folder, 'r');
-  await parent.sync();
+  await syncFolder(folder);
   return agentId;
 }

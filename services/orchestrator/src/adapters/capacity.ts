@@ -8,11 +8,11 @@ import type { Collection, Stored } from '@nephos/store';
 import { claim, type Ledger, release } from '../domain/capacity/ledger.ts';
 import type { Amounts } from '../domain/planner/host-view.ts';
 import { orMissing } from '../or-missing.ts';
+import { pagesOf } from '../pages-of.ts';
 import type { Capacity, CapacityClaim } from '../ports.ts';
 import type { ClaimPointer } from '../records/capacity.ts';
 
 const words = { vcpus: 'virtual CPUs', memoryBytes: 'memory', diskBytes: 'disk' } as const;
-const pageSize = 200;
 
 export class StoredCapacity implements Capacity {
   readonly #ledgers: Collection<Ledger>;
@@ -69,14 +69,11 @@ export class StoredCapacity implements Capacity {
   }
 
   async *all(): AsyncIterable<CapacityClaim & { readonly hostUid: string }> {
-    let cursor: string | undefined;
-    do {
-      const page = await this.#ledgers.find({ limit: pageSize, ...(cursor !== undefined && { cursor }) });
-      for (const { id, value } of page.items) {
+    for await (const page of pagesOf(this.#ledgers)) {
+      for (const { id, value } of page) {
         for (const [vmUid, amounts] of Object.entries(value.claims)) yield { hostUid: id, vmUid, ...amounts };
       }
-      cursor = page.nextCursor;
-    } while (cursor !== undefined);
+    }
   }
 
   async #point(vmUid: string, hostUid: string): Promise<void> {

@@ -8,6 +8,7 @@ import type { Host } from '@nephos/proto/nephos/orchestration/v1/host';
 import type { Collection, Stored } from '@nephos/store';
 import { freeOf, type Ledger, totalOf } from '../domain/capacity/ledger.ts';
 import type { HostView } from '../domain/planner/host-view.ts';
+import { pagesOf } from '../pages-of.ts';
 import type { HostRecord } from '../records/host.ts';
 
 const pageSize = 500;
@@ -88,17 +89,14 @@ export class Fleet {
 
   async #read(): Promise<Map<string, Entry>> {
     const entries = new Map<string, Entry>();
-    let cursor: string | undefined;
-    do {
-      const page = await this.#hosts.find({ limit: pageSize, ...(cursor !== undefined && { cursor }) });
-      const ledgers = await this.#ledgers.getMany(page.items.map(({ id }) => id));
+    for await (const page of pagesOf(this.#hosts, { limit: pageSize })) {
+      const ledgers = await this.#ledgers.getMany(page.map(({ id }) => id));
       const byId = new Map(ledgers.map((ledger) => [ledger.id, ledger]));
-      for (const host of page.items) {
+      for (const host of page) {
         const ledger = byId.get(host.id);
         if (ledger !== undefined) entries.set(host.id, { host, ledger });
       }
-      cursor = page.nextCursor;
-    } while (cursor !== undefined);
+    }
     return entries;
   }
 

@@ -5,6 +5,7 @@
  */
 import { AlreadyExists, Conflict, NotFound } from '@nephos/service';
 import type { Inventory } from '../inventory.ts';
+import { pagesOf } from '../pages-of.ts';
 
 type Parts = Pick<Inventory, 'clusters' | 'hosts' | 'ledgers'>;
 
@@ -44,11 +45,8 @@ export async function closeLedger({ ledgers }: Pick<Parts, 'ledgers'>, hostUid: 
 
 /** Opens the ledgers that a crash left closed. */
 export async function openLedgers(parts: Parts): Promise<void> {
-  let cursor: string | undefined;
-  do {
-    const page = await parts.hosts.find({ limit: 500, ...(cursor !== undefined && { cursor }) });
-    const there = new Set((await parts.ledgers.getMany(page.items.map(({ id }) => id))).map(({ id }) => id));
-    for (const { id } of page.items) if (!there.has(id)) await openLedger(parts, id);
-    cursor = page.nextCursor;
-  } while (cursor !== undefined);
+  for await (const page of pagesOf(parts.hosts)) {
+    const there = new Set((await parts.ledgers.getMany(page.map(({ id }) => id))).map(({ id }) => id));
+    for (const { id } of page) if (!there.has(id)) await openLedger(parts, id);
+  }
 }

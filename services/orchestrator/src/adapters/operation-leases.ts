@@ -6,9 +6,8 @@
 import { AlreadyExists, type Clock, Conflict, NotFound, Precondition } from '@nephos/service';
 import type { Collection, Query, Stored } from '@nephos/store';
 import type { OperationKind } from '../domain/vm/vm.ts';
+import { pagesOf } from '../pages-of.ts';
 import type { ExpungedVm, OperationInput, OperationLease } from '../records/operation.ts';
-
-const pageSize = 200;
 
 /** Who wants to work on a VM. `jobUid` may depend on the generation that it will get. */
 export interface LeaseRequest {
@@ -121,12 +120,7 @@ export class OperationLeases {
   }
 
   async *#each(query: Pick<Query, 'orderBy' | 'where'>) {
-    let cursor: string | undefined;
-    do {
-      const page = await this.#leases.find({ ...query, limit: pageSize, ...(cursor && { cursor }) });
-      yield* page.items;
-      cursor = page.nextCursor;
-    } while (cursor !== undefined);
+    for await (const page of pagesOf(this.#leases, query)) yield* page;
   }
 }
 

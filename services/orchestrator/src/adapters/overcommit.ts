@@ -4,6 +4,7 @@
  */
 import type { Inventory } from '../inventory.ts';
 import { orMissing } from '../or-missing.ts';
+import { pagesOf } from '../pages-of.ts';
 import type { ClusterRecord } from '../records/cluster.ts';
 import type { Fleet } from './fleet.ts';
 
@@ -12,15 +13,9 @@ export async function applyOvercommit(
   fleet: Fleet,
   { header, cpuOvercommitRatio: cpu, memoryOvercommitRatio: memory }: ClusterRecord,
 ): Promise<void> {
-  let cursor: string | undefined;
-  do {
-    const page = await hosts.find({
-      where: { cluster: `clusters/${header.uid}` },
-      limit: 200,
-      ...(cursor !== undefined && { cursor }),
-    });
+  for await (const page of pagesOf(hosts, { where: { cluster: `clusters/${header.uid}` } })) {
     await Promise.all(
-      page.items.map(async ({ id }) => {
+      page.map(async ({ id }) => {
         // Without a ledger: the host is being made or deleted.
         const stored = await orMissing(
           ledgers.modify(id, ({ value }) =>
@@ -32,8 +27,7 @@ export async function applyOvercommit(
         if (stored !== undefined) fleet.ledgerChanged(id, stored);
       }),
     );
-    cursor = page.nextCursor;
-  } while (cursor !== undefined);
+  }
 }
 
 /** The same for every cluster. */
@@ -41,10 +35,7 @@ export async function applyAllOvercommits(
   inventory: Pick<Inventory, 'clusters' | 'hosts' | 'ledgers'>,
   fleet: Fleet,
 ): Promise<void> {
-  let cursor: string | undefined;
-  do {
-    const page = await inventory.clusters.find({ limit: 200, ...(cursor !== undefined && { cursor }) });
-    for (const { value } of page.items) await applyOvercommit(inventory, fleet, value);
-    cursor = page.nextCursor;
-  } while (cursor !== undefined);
+  for await (const page of pagesOf(inventory.clusters)) {
+    for (const { value } of page) await applyOvercommit(inventory, fleet, value);
+  }
 }

@@ -10,7 +10,7 @@ import path from 'node:path';
 import { type ImageFacts, inspectImage, type QemuImg } from '@nephos/images';
 import type { TemplateImage } from '@nephos/plugin';
 import { Invalid, Unavailable } from '@nephos/service';
-import { unlessMissing } from '../errno.ts';
+import { syncFolder, unlessMissing } from '../files.ts';
 
 /** The image's bytes from an offset on. */
 export type ReadTemplate = (
@@ -165,9 +165,4 @@ async function hashFile(file: string, hash: Hash): Promise<void> {
 
 async function sizeOf(file: string): Promise<number | undefined> {
   return (await unlessMissing(stat(file)))?.size;
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  await using handle = await open(folder, 'r');
-  await handle.sync();
 }

@@ -4,14 +4,14 @@
  * leaves at most a `.partial` file, which `recover` removes. Work on one volume is done one after the other, so that
  * a create whose caller gave up neither meets its repeat nor outlives the delete that came after it.
  */
-import { access, mkdir, open, readdir, rm, stat, statfs } from 'node:fs/promises';
+import { access, mkdir, readdir, rm, stat, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import type { ImageInfo, QemuImg } from '@nephos/images';
 import { KeyedQueue, type StorageDriver, type TemplateImage, type VolumeSpec } from '@nephos/plugin';
 import type { PluginInfo } from '@nephos/proto/nephos/plugin/v1/plugin';
 import type { StorageCapabilities, StoredVolume } from '@nephos/proto/nephos/plugin/v1/storage';
 import { isUid, notFound, Precondition } from '@nephos/service';
-import { unlessMissing } from '../errno.ts';
+import { syncFolder, unlessMissing } from '../files.ts';
 import type { DiskImage } from '../qemu/index.ts';
 import type { ImageCache } from './image-cache.ts';
 
@@ -77,8 +77,7 @@ export class LocalVolumes implements StorageDriver {
   deleteVolume(_host: string, volumeUid: string): Promise<void> {
     return this.#queue.run(volumeUid, async () => {
       await rm(this.#path(volumeUid), { force: true });
-      await using folder = await open(this.#root, 'r');
-      await folder.sync();
+      await syncFolder(this.#root);
     });
   }
 

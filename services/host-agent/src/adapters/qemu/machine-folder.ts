@@ -13,7 +13,7 @@ import { Internal, Invalid } from '@nephos/service';
 import type { MachinePaths } from '../../domain/qemu/devices.ts';
 import type { MachineSpec } from '../../domain/qemu/machine.ts';
 import type { MachineCause } from '../../domain/qemu/observation.ts';
-import { isErrno } from '../errno.ts';
+import { isErrno, syncFolder } from '../files.ts';
 
 /**
  * One run of a machine. `starting` was written before QEMU was spawned, `started` before the guest ran its first
@@ -162,9 +162,4 @@ function decode(text: string, file: string): MachineRecord {
     memoryBytes: BigInt(encoded.spec.memoryBytes),
   };
   return { schema: 1, spec, run: encoded.run };
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  await using handle = await open(folder, 'r');
-  await handle.sync();
 }

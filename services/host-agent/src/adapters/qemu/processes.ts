@@ -4,7 +4,7 @@
  */
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { isErrno } from '../errno.ts';
+import { isErrno } from '../files.ts';
 
 export interface ProcessIdentity {
   readonly pid: number;

@@ -4,7 +4,7 @@
  * file beside it says how many were cut. A crash in the midst of a cut may lose the log, never the guest.
  */
 import { open, readFile, writeFile } from 'node:fs/promises';
-import { isErrno } from '../errno.ts';
+import { isErrno } from '../files.ts';
 
 export interface SerialPiece {
   /** Offset of the first byte; later than asked for where the log was cut. */
