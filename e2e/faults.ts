@@ -12,8 +12,15 @@ const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 const { steps, outcomes, problems, verdict } = await runSeeds(seeds, say);
 const { entities, events, repeats, pending } = verdict.events;
-say(`\n${matrixOf(steps, outcomes.filter(({ struck }) => struck))}\n`);
-say(`${outcomes.length} operations, ${entities} entities, ${events} events, ${repeats} repeated, ${pending} pending`);
+say(
+  `\n${matrixOf(
+    steps,
+    outcomes.filter(({ struck }) => struck),
+  )}\n`,
+);
+say(
+  `${outcomes.length} operations, ${entities} entities, ${events} events, ${repeats} repeated, ${pending} pending`,
+);
 for (const problem of problems) say(problem);
 say(problems.length === 0 ? 'nothing is wrong' : `${problems.length} things are wrong`);
 process.exitCode = problems.length === 0 ? 0 : 1;

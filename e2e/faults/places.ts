@@ -37,35 +37,38 @@ export interface Kill extends Step {
 export function stepsOf(hits: readonly Hit[]): Step[] {
   const passed = hits.filter(({ point }) => point === 'job.step.before');
   return operations.flatMap((job) => {
-    const names = passed.filter(({ facts }) => facts['job'] === job).map(({ facts }) => String(facts['step']));
+    const names = passed
+      .filter(({ facts }) => facts['job'] === job)
+      .map(({ facts }) => String(facts['step']));
     return [...new Set(names)].map((step) => ({ job, step }));
   });
 }
 
-/** One kill for each operation of a life. Seeds that follow one another go through the places without a repeat. */
+/**
+ * One kill for each operation of a life. Seeds that follow one another go through the steps in turn, each time with
+ * the next part and side, so that a few cover every step and every part, and as many as there are places cover each
+ * place once.
+ */
 export function killsOf(seed: number, steps: readonly Step[]): Kill[] {
   return operations.map((job, index) => {
-    const places = steps
-      .filter((step) => step.job === job)
-      .flatMap((step) => parts.flatMap((part) => [place(step, part, 'before'), place(step, part, 'after')]));
-    const order = shuffled(places, random(1000 + index));
-    const chosen = order[seed % order.length];
-    if (!chosen) throw new Error(`${job} has no steps`);
+    const own = steps.filter((step) => step.job === job);
+    const at = seed % own.length;
+    const step = own[at];
+    const round = Math.floor(seed / own.length);
+    const side = (at + index + stride * round) % sides.length;
+    const chosen = sides[side];
+    if (!step || !chosen) throw new Error(`${job} has no steps`);
     const next = random(seed * operations.length + index);
-    return { ...chosen, downMs: Math.floor(next() * 300), meanwhile: next() < 0.5 };
+    return { ...step, ...chosen, downMs: Math.floor(next() * 300), meanwhile: next() < 0.5 };
   });
 }
 
-function place(step: Step, part: Part, when: 'before' | 'after') {
-  return { ...step, part, when };
-}
-
-function shuffled<T>(items: readonly T[], next: () => number): T[] {
-  return items
-    .map((item) => ({ item, rank: next() }))
-    .toSorted((a, b) => a.rank - b.rank)
-    .map(({ item }) => item);
-}
+/** Each part, before and after; the stride shares no factor with their number, so that rounds reach all of them. */
+const sides = parts.flatMap((part) => [
+  { part, when: 'before' as const },
+  { part, when: 'after' as const },
+]);
+const stride = 5;
 
 /** Mulberry32: small and seeded. */
 function random(seed: number): () => number {

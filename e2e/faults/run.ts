@@ -58,7 +58,10 @@ export async function runSeeds(seeds: readonly number[], say: (line: string) => 
   stack.defer(() => rm(folder, { recursive: true, force: true }));
   const control = stack.use(await FailpointControl.listen(path.join(folder, 'failpoints')));
   const platform = stack.use(
-    await startPlatformProcesses({ data: path.join(folder, 'data'), env: { ...env, NEPHOS_FAILPOINTS: control.path } }),
+    await startPlatformProcesses({
+      data: path.join(folder, 'data'),
+      env: { ...env, NEPHOS_FAILPOINTS: control.path },
+    }),
   );
   const run = new FaultRun(platform, control, await layGround(platform));
   const steps = await run.enumerate();
@@ -69,7 +72,9 @@ export async function runSeeds(seeds: readonly number[], say: (line: string) => 
     outcomes.push(...lived);
     problems.push(...problemsOf(lived));
     problems.push(...(await atRest(platform)).map((fault) => `seed ${seed}: ${fault}`));
-    say(`seed ${seed}: ${lived.map(({ job, step, when, part, ended, tookMs }) => `${job} ${when} ${step} without ${part}: ${ended} in ${tookMs} ms`).join('; ')}`);
+    say(
+      `seed ${seed}: ${lived.map(({ job, step, when, part, ended, tookMs }) => `${job} ${when} ${step} without ${part}: ${ended} in ${tookMs} ms`).join('; ')}`,
+    );
   }
   const verdict = await judge(platform);
   return { steps, outcomes, problems: [...problems, ...verdict.problems], verdict };
