@@ -129,7 +129,8 @@ test('a stream is not cut as silent while its own listener is slow', async () =>
   async function* twoMessages(signal: AbortSignal): Stream {
     for (const n of [1, 2]) {
       cut.push(signal.aborted);
-      yield WatchObservationsResponse.fromPartial({ cursor: `s:${n}`, observations: [machine()] });
+      const message = { cursor: `s:${n}`, observations: [machine()], snapshotComplete: n === 1 };
+      yield WatchObservationsResponse.fromPartial(message);
     }
     done.resolve();
     yield* staysOpen(signal);
