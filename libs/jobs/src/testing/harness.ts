@@ -100,6 +100,32 @@ export async function crashEachStep<I extends object, R, D>(
   return runs;
 }
 
+/** A definition with the worlds to prove it in. */
+export interface Saga {
+  readonly type: string;
+  /** All three harnesses. Throws on the first broken promise. */
+  prove(): Promise<HarnessRun[]>;
+}
+
+/** What a service's `test/sagas.ts` opens: every definition that it has, so that none goes unproved. */
+export interface OpenSagas extends AsyncDisposable {
+  readonly sagas: readonly Saga[];
+}
+
+export function saga<I extends object, R, D>(
+  definition: JobDefinition<I, R, D>,
+  makeWorld: MakeWorld<I, D>,
+): Saga {
+  return {
+    type: definition.type,
+    prove: async () => [
+      ...(await repeatEachStep(definition, makeWorld)),
+      ...(await failEachStep(definition, makeWorld)),
+      ...(await crashEachStep(definition, makeWorld)),
+    ],
+  };
+}
+
 const bothSides = ['before', 'after'] as const;
 const beforeOnly = ['before'] as const;
 
