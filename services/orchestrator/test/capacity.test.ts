@@ -127,6 +127,20 @@ test('what was given back is not claimed again by a late resize', async () => {
   expect(await claimsOf(vmUid)).toEqual([]);
 });
 
+test('a claim that no pointer leads to can be given back', async () => {
+  const { capacity, inventory, addHost } = world;
+  const [pointed, forgotten] = [await addHost('pointed'), await addHost('forgotten')];
+  const vmUid = newUid();
+  await capacity.claim(forgotten, { vmUid, ...needs });
+  await inventory.claimPointers.remove(vmUid);
+  await capacity.claim(pointed, { vmUid, ...needs });
+  await capacity.releaseOn(forgotten, vmUid);
+  expect(await claimsOf(vmUid)).toEqual([pointed]);
+  await capacity.releaseOn(pointed, vmUid);
+  expect(await claimsOf(vmUid)).toEqual([]);
+  expect(await inventory.claimPointers.get(vmUid)).toBeUndefined();
+});
+
 test('a host whose making or deletion a crash cut short has a ledger again after the start', async () => {
   const { inventory, addHost } = world;
   const hostUid = await addHost('h');

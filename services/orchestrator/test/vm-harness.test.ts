@@ -89,11 +89,11 @@ async function wrongWith(kind: OperationKind, vmUid: string, volumeUid: string):
   must((await world.records.operations.get(vmUid))?.value.holder === undefined, 'the lease is held');
   const placed = stored?.value.hostUid !== undefined;
   must(((await world.capacity.hostOf(vmUid)) !== undefined) === placed, 'claim and placement differ');
-  const runs = ground.agent.running.includes(vmUid);
+  const runs = (await ground.agent.running()).includes(vmUid);
   const unfinished = kind === 'vm.clean' || vm?.status?.state === State.EXPUNGING;
   if (!unfinished) must(runs === (vm?.status?.state === State.RUNNING), 'what runs is not what is shown');
   const volume = await world.records.volumes.get(volumeUid);
-  const disk = ground.agent.volumes.has(volumeUid);
+  const disk = (await ground.agent.volumes()).includes(volumeUid);
   must(disk ? volume !== undefined : true, 'a disk without a record');
   if (vm?.status?.state === State.RUNNING || vm?.status?.state === State.STOPPED) {
     must(

@@ -51,9 +51,9 @@ async function checkRest(): Promise<void> {
   const running = vms
     .filter(({ status }) => status?.state === State.RUNNING)
     .map(({ header }) => header?.uid);
-  expect(new Set(ground.agent.running)).toEqual(new Set(running));
+  expect(new Set(await ground.agent.running())).toEqual(new Set(running));
   const { volumes } = await world.volumes.listVolumes({});
-  expect(new Set(volumes.map(({ header }) => header?.uid))).toEqual(new Set(ground.agent.volumes.keys()));
+  expect(new Set(volumes.map(({ header }) => header?.uid))).toEqual(new Set(await ground.agent.volumes()));
 }
 
 /** One life that goes through every job, and what each leaves. */
@@ -92,7 +92,7 @@ describe('an executor that dies', () => {
       };
       await wholeLife();
       expect(died.size).toBeGreaterThan(30);
-      expect(ground.agent.calls.filter((call) => call === 'rebootMachine').length).toBeGreaterThan(0);
+      expect(ground.agent.calls.filter((call) => call === 'reboot').length).toBeGreaterThan(0);
     },
   );
 });
@@ -121,7 +121,7 @@ describe('a step that fails for good', () => {
         { state: State.FAILED, reason: 'STORAGE_FAILED', host: '' },
       ]);
       await checkRest();
-      expect(ground.agent.running).toHaveLength(1);
+      expect(await ground.agent.running()).toHaveLength(1);
     }
   });
 
@@ -183,17 +183,17 @@ describe('a host that cannot be reached', () => {
   test('while a create is undone: the VM is failed, what is left is removed when the host is back', async () => {
     world.jobs.fail = (job, step) =>
       job === 'vm.create' && step === 'whole' ? new Precondition('INTERNAL', 'no') : undefined;
-    for (const method of ['stopMachine', 'deleteVolume'])
-      ground.agent.faults.set(method, { error: away, times: 99 });
+    for (const verb of ['stop', 'deleteVolume'] as const)
+      ground.agent.faults.set(verb, { error: away, times: 99 });
     const vm = await create();
     expect(vm.status?.state).toBe(State.FAILED);
-    expect(ground.agent.running).toHaveLength(1);
+    expect(await ground.agent.running()).toHaveLength(1);
     expect(await world.claims()).toHaveLength(1);
     ground.agent.faults.clear();
     await world.reconciler.pass();
     await world.jobs.idle();
     expect((await get(vm)).status).toMatchObject({ state: State.FAILED, host: '' });
-    expect(ground.agent.running).toEqual([]);
+    expect(await ground.agent.running()).toEqual([]);
     await checkRest();
   });
 
@@ -204,19 +204,19 @@ describe('a host that cannot be reached', () => {
     await over(await world.vms.expungeVm({ name: nameOf(vm) }));
     await expect(get(vm)).rejects.toMatchObject({ kind: 'not-found' });
     expect(await world.claims()).toEqual([]);
-    expect(ground.agent.running).toHaveLength(1);
+    expect(await ground.agent.running()).toHaveLength(1);
     await world.reconciler.pass();
-    expect(ground.agent.running).toHaveLength(1);
+    expect(await ground.agent.running()).toHaveLength(1);
     await world.links.setLink(ground.hostUid, 'up');
     await world.reconciler.pass();
     await world.jobs.idle();
-    expect(ground.agent.machines.size).toBe(0);
+    expect(await ground.agent.machines()).toEqual([]);
     await checkRest();
   });
 
   test('for a moment only: the step is tried again', async () => {
-    for (const method of ['startMachine', 'createVolume', 'ensureTemplate']) {
-      ground.agent.faults.set(method, { error: away, times: 2 });
+    for (const verb of ['start', 'createVolume', 'ensureTemplate'] as const) {
+      ground.agent.faults.set(verb, { error: away, times: 2 });
     }
     const vm = await create();
     expect(vm).toMatchObject({ status: { state: State.RUNNING }, spec: { desiredPower: Power.ON } });

@@ -1,188 +1,193 @@
 /**
- * A host agent on a real gRPC server for the tests of jobs: machines and volumes in memory, fences kept, faults on
- * demand. It answers as proto/nephos/plugin/v1 says an agent must.
+ * A host agent for the tests of jobs, made of the real parts: the plugin library's services and fences over one
+ * simulated host on a store of its own. Between services and drivers lies a tap, where a test sees which verbs were
+ * let through and makes the next ones fail.
  */
 import {
-  MachineObservation_Cause as Cause,
+  FenceGuard,
+  type HypervisorDriver,
+  type StorageDriver,
+  serveHypervisor,
+  serveStorage,
+} from '@nephos/plugin';
+import { SimulatedHypervisor, SimulatedStorage, SimulatedWorld } from '@nephos/plugin/simulated';
+import {
   HypervisorServiceDefinition,
   type MachineObservation,
   MachineObservation_State as State,
 } from '@nephos/proto/nephos/plugin/v1/hypervisor';
-import type { Fence } from '@nephos/proto/nephos/plugin/v1/plugin';
-import { StorageServiceDefinition, type StoredVolume } from '@nephos/proto/nephos/plugin/v1/storage';
+import { StorageServiceDefinition } from '@nephos/proto/nephos/plugin/v1/storage';
 import {
-  Conflict,
-  type DeepPartial,
   defineService,
   formatAddress,
-  type Implementation,
   type NephosError,
-  NotFound,
-  Precondition,
   type RunningService,
   startService,
+  systemClock,
 } from '@nephos/service';
+import { openStore } from '@nephos/store';
 
-interface Machine {
-  incarnationUid: string;
-  generation: bigint;
-  state: MachineObservation['state'];
-  cause: MachineObservation['cause'];
-  reboots: Set<string>;
-}
+type Verb = keyof HypervisorDriver | keyof StorageDriver;
+type Tap = (verb: Verb) => void;
+
+const size = {
+  hypervisor: 'simulated',
+  accelerator: 'none',
+  acceleratorReason: '',
+  cpus: 16,
+  memoryBytes: 2n ** 30n,
+  diskBytes: 2n ** 40n,
+  architecture: 'x86_64',
+};
+const info = {
+  name: 'simulated',
+  version: '0.1.0',
+  backendVersion: '',
+  contractVersions: ['v1'],
+  configSchema: '{}',
+};
 
 export class TestAgent implements AsyncDisposable {
-  readonly machines = new Map<string, Machine>();
-  readonly volumes = new Map<string, DeepPartial<StoredVolume>>();
-  /** What the next calls of a method throw; `times` counts down. */
-  readonly faults = new Map<string, { error: () => NephosError; times: number }>();
-  readonly calls: string[] = [];
-  readonly #fences = new Map<string, Fence>();
+  readonly host: string;
+  /** The host itself, past fences and tap: for what happens there without the platform. */
+  readonly hypervisor: SimulatedHypervisor;
+  readonly storage: SimulatedStorage;
+  /** What the next calls of a verb throw; `times` counts down. */
+  readonly faults = new Map<Verb, { error: () => NephosError; times: number }>();
+  /** The verbs that fences let through. */
+  readonly calls: Verb[] = [];
+  readonly #resources = new AsyncDisposableStack();
   #service: RunningService | undefined;
 
-  async start(): Promise<string> {
+  private constructor(world: SimulatedWorld) {
+    this.host = world.hosts[0] ?? '';
+    this.hypervisor = new SimulatedHypervisor(world, size, info);
+    this.storage = new SimulatedStorage(world, size.diskBytes, () => Promise.resolve(), info);
+  }
+
+  static async open(folder: string): Promise<TestAgent> {
+    const store = await openStore({ url: `sqlite://${folder}/agent.db`, clock: systemClock });
+    const world = await SimulatedWorld.open(store, 1, systemClock, { latencyMs: 0, faultRate: 0, seed: 1 });
+    const agent = new TestAgent(world);
+    agent.#resources.use(store);
+    await agent.#serve(await FenceGuard.open(store, systemClock));
+    return agent;
+  }
+
+  get address(): string {
+    return formatAddress(this.#running.address);
+  }
+
+  get clients() {
+    return this.#running.context.clients;
+  }
+
+  observation(vmUid: string): Promise<MachineObservation> {
+    return this.hypervisor.get(this.host, vmUid);
+  }
+
+  async machines(): Promise<string[]> {
+    return (await this.hypervisor.list(this.host)).map(({ vmUid }) => vmUid);
+  }
+
+  async running(): Promise<string[]> {
+    const machines = await this.hypervisor.list(this.host);
+    return machines.filter(({ state }) => state === State.RUNNING).map(({ vmUid }) => vmUid);
+  }
+
+  async volumes(): Promise<string[]> {
+    return (await this.storage.listVolumes(this.host)).map(({ volumeUid }) => volumeUid);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#resources.disposeAsync();
+  }
+
+  get #running(): RunningService {
+    if (!this.#service) throw new Error('the agent was not started');
+    return this.#service;
+  }
+
+  async #serve(guard: FenceGuard): Promise<void> {
+    const tap: Tap = (verb) => this.#enter(verb);
+    const hypervisor = tappedHypervisor(this.hypervisor, tap);
+    const storage = tappedStorage(this.storage, tap);
+    const draining = new AbortController().signal;
     const definition = defineService({
       name: 'host-agent',
       version: '0.1.0',
       config: {},
-      start: async ({ server }) => {
-        server.add(HypervisorServiceDefinition, this.#hypervisor());
-        server.add(StorageServiceDefinition, this.#storage());
+      start: async ({ server, clock, resources }) => {
+        const parts = { driver: hypervisor, guard, clock, agentId: 'a', resources, draining };
+        server.add(HypervisorServiceDefinition, serveHypervisor(parts));
+        const hosts = () => hypervisor.capabilities();
+        server.add(StorageServiceDefinition, serveStorage({ driver: storage, guard, hosts }));
       },
     });
     const env = { NEPHOS_LOG_LEVEL: 'silent', NEPHOS_DRAIN_DELAY: '0s' };
-    this.#service = await startService(definition, { env });
-    return formatAddress(this.#service.address);
+    const service = await startService(definition, { env });
+    this.#service = service;
+    this.#resources.defer(() => service.stop({ graceMs: 0 }));
   }
 
-  get clients() {
-    if (!this.#service) throw new Error('the agent was not started');
-    return this.#service.context.clients;
-  }
-
-  get running(): string[] {
-    return [...this.machines].filter(([, { state }]) => state === State.RUNNING).map(([uid]) => uid);
-  }
-
-  observation(vmUid: string): MachineObservation {
-    const machine = this.machines.get(vmUid);
-    return {
-      vmUid,
-      incarnationUid: machine?.incarnationUid ?? '',
-      generation: machine?.generation ?? 0n,
-      host: 'h1',
-      state: machine?.state ?? State.GONE,
-      cause: machine?.cause ?? Cause.UNSPECIFIED,
-      managed: machine !== undefined,
-      message: '',
-      observeTime: undefined,
-      pinned: { machine: 'pc-1' },
-    };
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#service?.stop({ graceMs: 0 });
-  }
-
-  #enter(method: string, fence?: Fence): void {
-    this.calls.push(method);
-    const fault = this.faults.get(method);
-    if (fault && fault.times > 0) {
-      fault.times -= 1;
-      throw fault.error();
-    }
-    if (fence) this.#check(fence);
-  }
-
-  #check(fence: Fence): void {
-    const held = this.#fences.get(fence.entityUid);
-    if (held && compare(fence, held) < 0)
-      throw new Conflict('FENCED', `${fence.entityUid} is held by a newer operation`);
-    this.#fences.set(fence.entityUid, fence);
-  }
-
-  #hypervisor(): Implementation<typeof HypervisorServiceDefinition> {
-    return {
-      getInfo: async () => ({}),
-      getCapabilities: async () => ({ agentId: 'a' }),
-      startMachine: async ({ fence, machine: spec }) => {
-        this.#enter('startMachine', fence);
-        if (!spec || !this.volumes.has(spec.disks[0]?.volumeUid ?? ''))
-          throw new NotFound('RESOURCE_NOT_FOUND', 'no disk');
-        const there = this.machines.get(spec.vmUid);
-        const same = there?.incarnationUid === spec.incarnationUid;
-        if (there?.state === State.RUNNING && !same)
-          throw new Precondition('STATE_FORBIDS', 'another run is there');
-        if (there?.state !== State.RUNNING) {
-          const { incarnationUid, generation } = spec;
-          const machine = { incarnationUid, generation, state: State.RUNNING, cause: Cause.REQUESTED };
-          this.machines.set(spec.vmUid, { ...machine, reboots: new Set() });
-        }
-        return { observation: this.observation(spec.vmUid) };
-      },
-      stopMachine: async ({ fence, vmUid, incarnationUid }) => {
-        this.#enter('stopMachine', fence);
-        const machine = this.machines.get(vmUid);
-        if (machine?.incarnationUid === incarnationUid && machine.state !== State.GONE) {
-          machine.state = State.GONE;
-          machine.cause = Cause.REQUESTED;
-        }
-        return { observation: { ...this.observation(vmUid), incarnationUid, state: State.GONE } };
-      },
-      rebootMachine: async ({ fence, vmUid, rebootUid }) => {
-        this.#enter('rebootMachine', fence);
-        this.machines.get(vmUid)?.reboots.add(rebootUid);
-        return { observation: this.observation(vmUid) };
-      },
-      removeMachine: async ({ fence, vmUid }) => {
-        this.#enter('removeMachine', fence);
-        this.machines.delete(vmUid);
-        return {};
-      },
-      getMachine: async ({ vmUid }) => {
-        this.#enter('getMachine');
-        return { observation: this.observation(vmUid) };
-      },
-      listMachines: async () => ({}),
-      async *watchObservations() {},
-      async *readConsole({ offset }) {
-        yield { offset, data: Buffer.from('hello\n') };
-      },
-      recover: async () => ({}),
-    };
-  }
-
-  #storage(): Implementation<typeof StorageServiceDefinition> {
-    return {
-      getInfo: async () => ({}),
-      getCapabilities: async () => ({}),
-      ensureTemplate: (request) => this.#ensureTemplate(request),
-      createVolume: async ({ fence, volumeUid, sizeBytes, templateSha256 }) => {
-        this.#enter('createVolume', fence);
-        this.volumes.set(volumeUid, { volumeUid, sizeBytes, templateSha256, managed: true });
-        return { volume: this.volumes.get(volumeUid) };
-      },
-      deleteVolume: async ({ fence, volumeUid }) => {
-        this.#enter('deleteVolume', fence);
-        this.volumes.delete(volumeUid);
-        return {};
-      },
-      getVolume: async ({ volumeUid }) => ({ volume: this.volumes.get(volumeUid) }),
-      listVolumes: async () => ({ volumes: [...this.volumes.values()] }),
-      recover: async () => ({}),
-    };
-  }
-
-  async *#ensureTemplate({ sizeBytes }: { readonly sizeBytes: bigint }) {
-    this.#enter('ensureTemplate');
-    yield { presentBytes: sizeBytes / 2n, complete: false };
-    yield { presentBytes: sizeBytes, complete: true };
+  #enter(verb: Verb): void {
+    this.calls.push(verb);
+    const fault = this.faults.get(verb);
+    if (fault === undefined || fault.times === 0) return;
+    fault.times -= 1;
+    throw fault.error();
   }
 }
 
-function compare(a: Fence, b: Fence): number {
-  for (const key of ['generation', 'epoch', 'sequence'] as const) {
-    if (a[key] !== b[key]) return a[key] < b[key] ? -1 : 1;
-  }
-  return 0;
+function tappedHypervisor(driver: HypervisorDriver, tap: Tap): HypervisorDriver {
+  return {
+    info: driver.info,
+    capabilities: () => driver.capabilities(),
+    start: async (...asked) => {
+      tap('start');
+      return await driver.start(...asked);
+    },
+    stop: async (...asked) => {
+      tap('stop');
+      return await driver.stop(...asked);
+    },
+    reboot: async (...asked) => {
+      tap('reboot');
+      return await driver.reboot(...asked);
+    },
+    remove: async (...asked) => {
+      tap('remove');
+      await driver.remove(...asked);
+    },
+    get: async (...asked) => {
+      tap('get');
+      return await driver.get(...asked);
+    },
+    list: (host) => driver.list(host),
+    shutDownGuests: (graceMs) => driver.shutDownGuests(graceMs),
+    onObservation: (listener) => driver.onObservation(listener),
+    readConsole: (...asked) => driver.readConsole(...asked),
+  };
+}
+
+function tappedStorage(driver: StorageDriver, tap: Tap): StorageDriver {
+  return {
+    info: driver.info,
+    capabilities: () => driver.capabilities(),
+    ensureTemplate: async (...asked) => {
+      tap('ensureTemplate');
+      await driver.ensureTemplate(...asked);
+    },
+    createVolume: async (...asked) => {
+      tap('createVolume');
+      return await driver.createVolume(...asked);
+    },
+    deleteVolume: async (...asked) => {
+      tap('deleteVolume');
+      await driver.deleteVolume(...asked);
+    },
+    getVolume: (...asked) => driver.getVolume(...asked),
+    listVolumes: (host) => driver.listVolumes(host),
+    recover: () => driver.recover(),
+  };
 }

@@ -45,7 +45,6 @@ const amounts = { vcpus: 16, memoryBytes: 1024 * MiB, diskBytes: 10_000 * MiB };
 export interface Ground extends AsyncDisposable {
   readonly folder: string;
   readonly agent: TestAgent;
-  readonly agentAddress: string;
   readonly zone: string;
   readonly hostUid: string;
   readonly template: Template;
@@ -55,8 +54,7 @@ export async function openGround(): Promise<Ground> {
   const stack = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'nephos-vms-'));
   stack.defer(() => rm(folder, { recursive: true, force: true }));
-  const agent = stack.use(new TestAgent());
-  const agentAddress = await agent.start();
+  const agent = stack.use(await TestAgent.open(folder));
   const uid = newUid();
   const template = Template.fromPartial({
     header: { name: `templates/${uid}`, uid },
@@ -69,17 +67,17 @@ export async function openGround(): Promise<Ground> {
   });
   const zone = `zones/${newUid()}`;
   const dispose = () => stack.disposeAsync();
-  return { folder, agent, agentAddress, zone, hostUid: newUid(), template, [Symbol.asyncDispose]: dispose };
+  return { folder, agent, zone, hostUid: newUid(), template, [Symbol.asyncDispose]: dispose };
 }
 
 export type World = Awaited<ReturnType<typeof openWorld>>;
 
 export async function openWorld(ground: Ground, { clock = systemClock }: { clock?: Clock } = {}) {
-  const { folder, agent, agentAddress, zone, hostUid } = ground;
+  const { folder, agent } = ground;
   const stack = new AsyncDisposableStack();
   const store = stack.use(await openStore({ url: `sqlite://${folder}/orchestrator.db`, clock }));
   const inventory = await openInventory(store, 'orchestrator', clock);
-  await seed(inventory, { zone, hostUid }, clock);
+  await seed(inventory, ground, clock);
   const fleet = new Fleet(inventory.hosts, inventory.ledgers);
   await fleet.resync();
   const capacity = new StoredCapacity(inventory.ledgers, inventory.claimPointers, (uid, ledger) =>
@@ -89,7 +87,7 @@ export async function openWorld(ground: Ground, { clock = systemClock }: { clock
     async (asked) => planDeployment(fleet.views(), asked, () => 0.5),
     capacity,
   );
-  const links = new TestLinks(agent, agentAddress);
+  const links = new TestLinks(agent);
   const records = await openVmRecords(store, 'orchestrator', clock);
   const idempotency = await openIdempotency(store, { clock });
   const reported: { uid: string; message: string }[][] = [];
@@ -157,7 +155,7 @@ export async function openWorld(ground: Ground, { clock = systemClock }: { clock
 
 async function seed(
   inventory: Awaited<ReturnType<typeof openInventory>>,
-  { zone, hostUid }: { zone: string; hostUid: string },
+  { agent, zone, hostUid }: Ground,
   clock: Clock,
 ): Promise<void> {
   if (await inventory.hosts.get(hostUid)) return;
@@ -171,10 +169,10 @@ async function seed(
     claims: {},
   });
   await inventory.hosts.insert(hostUid, {
-    header: newHeader(hostUid, { ...named, displayName: 'h1' }, clock),
+    header: newHeader(hostUid, { ...named, displayName: agent.host }, clock),
     cluster: 'clusters/c',
     agentId: 'a',
-    agentHost: 'h1',
+    agentHost: agent.host,
     link: 'up',
     admin: 'enabled',
     health: 'healthy',
@@ -203,22 +201,20 @@ function templatesOf(clients: Clients, { template }: Ground): Clients {
 export class TestLinks {
   link: HostLink = 'up';
   readonly #agent: TestAgent;
-  readonly #address: string;
   readonly #observers = new Set<(seen: HostObservations) => Promise<void>>();
   readonly #linkObservers = new Set<(hostUid: string, link: HostLink) => Promise<void>>();
 
-  constructor(agent: TestAgent, address: string) {
+  constructor(agent: TestAgent) {
     this.#agent = agent;
-    this.#address = address;
   }
 
   hypervisor = async () => ({
-    client: this.#agent.clients.of(HypervisorServiceDefinition, this.#address),
-    host: 'h1',
+    client: this.#agent.clients.of(HypervisorServiceDefinition, this.#agent.address),
+    host: this.#agent.host,
   });
   storage = async () => ({
-    client: this.#agent.clients.of(StorageServiceDefinition, this.#address),
-    host: 'h1',
+    client: this.#agent.clients.of(StorageServiceDefinition, this.#agent.address),
+    host: this.#agent.host,
   });
   linkOf = (): HostLink => this.link;
 
