@@ -19,6 +19,7 @@ import {
 import { type Client, DeadlineExceeded, Internal, Precondition } from '@nephos/service';
 import { type Inventory, type Maker, nameOf } from './inventory.ts';
 import { JobDrawing } from './job-drawing.ts';
+import type { Layout } from './layout.ts';
 
 export const vmName = 'hello';
 const runMs = 180_000;
@@ -126,14 +127,16 @@ interface Proof {
 }
 
 /** Shows what the guest says on its serial console until it has said hello; returns that line. */
-export async function awaitHello(maker: Maker, vm: Vm, state: string): Promise<string> {
+export async function awaitHello(maker: Maker, vm: Vm, { state, options }: Layout): Promise<string> {
   const { platform, screen, signal } = maker;
   const vms = await platform.client(VmServiceDefinition, 'orchestrator');
   const file = path.join(state, proofFile);
   const incarnation = vm.status?.incarnationUid ?? '';
   const proof = readProof(file);
-  // The same run said hello long ago: its words are read again. A newer run speaks after the last hello.
-  const from = proof === undefined || proof.incarnation === incarnation ? 0 : proof.offset;
+  // The same run said hello long ago: its words are read again. A newer run speaks after the last hello; a
+  // simulated machine's console begins anew with each run.
+  const sameRun = proof?.incarnation === incarnation;
+  const from = sameRun || options.mode === 'simulated' ? 0 : (proof?.offset ?? 0);
   const limit = new AbortController();
   using _timer = platform.clock.timer(bootMs, () => limit.abort());
   const cleaner = new ConsoleCleaner();

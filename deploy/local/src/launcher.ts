@@ -155,7 +155,7 @@ class Launcher {
       screen.line('  It was stopped by somebody and stays so: pnpm nephos vms start hello');
     } else {
       this.#begin("the guest's hello", 'What the guest says on its serial console');
-      const hello = await awaitHello(maker, vm, layout.state);
+      const hello = await awaitHello(maker, vm, layout);
       screen.done('proof', layout.options.mode === 'qemu' ? hello : 'simulated: no real guest booted');
     }
     this.#summary(layout);

@@ -1,0 +1,53 @@
+import { expect, test } from '@jest/globals';
+import { layoutOf } from '../src/layout.ts';
+import { parseOptions } from '../src/options.ts';
+
+test('without arguments: everything below the working folder, for good', () => {
+  expect(parseOptions([], '/home/ada')).toEqual({
+    once: false,
+    simulate: false,
+    data: '/home/ada/.nephos',
+    portBase: 7400,
+    isolate: false,
+    verbose: false,
+    help: false,
+  });
+});
+
+test.each([
+  [['--port-base', 'http'], /--port-base is a number from 1024 to 65530/],
+  [['--port-base', '65531'], /--port-base is a number/],
+  [['--fast'], /--fast/],
+  [['start'], /start/],
+])('%j is refused', (args, reason) => {
+  expect(() => parseOptions(args, '/')).toThrow(reason);
+});
+
+const options = { data: '/d', portBase: 7400, mode: 'qemu', isolate: false, logLevel: 'info' } as const;
+
+test('six ports in a row, nobody twice', () => {
+  const layout = layoutOf(options);
+  expect(layout.nats.url).toBe('nats://127.0.0.1:7400');
+  expect(layout.address('directory')).toBe('127.0.0.1:7401');
+  expect(layout.address('host-agent')).toBe('127.0.0.1:7405');
+});
+
+test('one process for the control plane and one for the agent, or one each', () => {
+  expect(layoutOf(options).groups.map(({ services }) => services.length)).toEqual([4, 1]);
+  const isolated = layoutOf({ ...options, isolate: true }).groups;
+  expect(isolated.map(({ name }) => name)).toEqual([
+    'directory',
+    'job-control',
+    'orchestrator',
+    'template',
+    'host-agent',
+  ]);
+  expect(isolated[1]?.env).toMatchObject({
+    NEPHOS_JOB_CONTROL_BIND: '127.0.0.1:7402',
+    NEPHOS_JOB_CONTROL_DATA: '/d/qemu/job-control',
+  });
+});
+
+test('simulated and real hosts never share data', () => {
+  expect(layoutOf(options).state).not.toBe(layoutOf({ ...options, mode: 'simulated' }).state);
+});
