@@ -30,6 +30,8 @@ export interface Capacity {
   resize(hostUid: string, claim: CapacityClaim): Promise<void>;
   /** Gives everything back. Not there is success. */
   release(vmUid: string): Promise<void>;
+  /** Gives back what the VM holds of one host, wherever its claim is said to be. Not there is success. */
+  releaseOn(hostUid: string, vmUid: string): Promise<void>;
   /** Uid of the host that holds the VM's claim. */
   hostOf(vmUid: string): Promise<string | undefined>;
   /** Every claim, host by host. */

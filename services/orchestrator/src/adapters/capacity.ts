@@ -61,6 +61,12 @@ export class StoredCapacity implements Capacity {
     await orMissing(this.#pointers.remove(vmUid, pointer.revision));
   }
 
+  async releaseOn(hostUid: string, vmUid: string): Promise<void> {
+    const pointer = await this.#pointers.get(vmUid);
+    if (pointer?.value.hostUid === hostUid) await this.release(vmUid);
+    else await this.#drop(hostUid, vmUid);
+  }
+
   async hostOf(vmUid: string): Promise<string | undefined> {
     const pointer = await this.#pointers.get(vmUid);
     if (pointer === undefined) return undefined;

@@ -15,7 +15,7 @@ export interface LeftoverParts {
   readonly vms: VmEntities;
   readonly volumes: VolumeEntities;
   readonly leases: OperationLeases;
-  readonly capacity: Pick<Capacity, 'all' | 'release'>;
+  readonly capacity: Pick<Capacity, 'all' | 'releaseOn'>;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -59,7 +59,7 @@ export class Leftovers {
       const vm = vms.get(vmUid);
       if (vm === 'held' || vm?.value.hostUid === hostUid) continue;
       log.warn({ vm: vmUid, host: hostUid }, 'room claimed for a VM that is not there');
-      if (vm?.value.hostUid === undefined) await capacity.release(vmUid);
+      await capacity.releaseOn(hostUid, vmUid);
     }
   }
 
