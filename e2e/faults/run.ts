@@ -173,6 +173,20 @@ class FaultRun {
     if (part === 'nats-server') await nats.kill();
     else await services[part].kill();
     await systemClock.sleep(downMs);
-    await (part === 'nats-server' ? nats.restart() : services[part].start());
+    await again(() => (part === 'nats-server' ? nats.restart() : services[part].start()));
+  }
+}
+
+const starts = 5;
+
+/** As a supervisor does with what does not come up. */
+async function again(start: () => Promise<void>): Promise<void> {
+  for (let made = 1; ; made += 1) {
+    try {
+      return await start();
+    } catch (error) {
+      if (made === starts) throw error;
+      await systemClock.sleep(500);
+    }
   }
 }

@@ -34,6 +34,8 @@ interface Question extends Hit {
 export class FailpointControl implements AsyncDisposable {
   readonly path: string;
   readonly hits: Hit[] = [];
+  /** What rules threw; whoever asked was let go. */
+  readonly failures: unknown[] = [];
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   readonly #rules: { readonly rule: Rule; passed: number }[] = [];
@@ -61,6 +63,7 @@ export class FailpointControl implements AsyncDisposable {
   reset(): void {
     this.#rules.length = 0;
     this.hits.length = 0;
+    this.failures.length = 0;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -79,7 +82,11 @@ export class FailpointControl implements AsyncDisposable {
     lines.on('line', (line) => {
       const { id, ...hit } = JSON.parse(line) as Question;
       this.hits.push(hit);
-      void this.#decide(hit).then((action) => {
+      const decided = this.#decide(hit).catch((error: unknown) => {
+        this.failures.push(error);
+        return 'go';
+      });
+      void decided.then((action) => {
         if (!socket.destroyed) socket.write(`${JSON.stringify({ id, action })}\n`);
       });
     });

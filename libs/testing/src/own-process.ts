@@ -62,9 +62,16 @@ export class OwnProcessService implements ServiceProcess {
       child.once('close', () => resolve());
       child.once('error', () => resolve());
     });
-    this.#launched = { child, exited };
+    const launched = { child, exited };
+    this.#launched = launched;
     process.once('exit', this.#killAtExit);
-    await this.#serving(child);
+    void exited.then(() => this.#ended(launched));
+    try {
+      await this.#serving(child);
+    } catch (error) {
+      await this.kill();
+      throw error;
+    }
   }
 
   async stop(): Promise<void> {
@@ -80,7 +87,13 @@ export class OwnProcessService implements ServiceProcess {
     if (!launched) return;
     launched.child.kill(signal);
     await launched.exited;
-    if (this.#launched === launched) this.#launched = undefined;
+    this.#ended(launched);
+  }
+
+  /** Also when it ends by itself. */
+  #ended(launched: Launched): void {
+    if (this.#launched !== launched) return;
+    this.#launched = undefined;
     process.off('exit', this.#killAtExit);
   }
 
