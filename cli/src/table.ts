@@ -31,7 +31,11 @@ export function table(columns: readonly Column[], rows: readonly Json[]): string
 function cell({ path, format }: Column, row: Json): string {
   const value = valueAt(row, path);
   if (format !== undefined) return format(value, row);
-  return value === undefined || value === '' ? '-' : String(value);
+  return value === undefined || value === '' ? '-' : plain(value);
+}
+
+function plain(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
 export function valueAt(value: unknown, path: string): unknown {

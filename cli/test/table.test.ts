@@ -23,8 +23,8 @@ test('an empty list has its titles', () => {
 
 test('names cannot steer the terminal', () => {
   const row = { header: { displayName: 'a\u001b[2Jb\u202ec' } };
-  expect(table(columns, [row])).not.toMatch(/[\u001b\u202e]/);
-  expect(fields(row)).not.toMatch(/[\u001b\u202e]/);
+  expect(table(columns, [row])).not.toMatch(/(?!\n)[\p{Cc}\p{Cf}]/u);
+  expect(fields(row)).not.toMatch(/(?!\n)[\p{Cc}\p{Cf}]/u);
 });
 
 test('everything that is said is shown, indented; what is empty is left out', () => {

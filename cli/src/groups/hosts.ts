@@ -15,7 +15,7 @@ export const hostKind: ResourceKind<Host> = {
     enumColumn('LINK', 'status.link'),
     enumColumn('ADMIN', 'status.admin'),
     { title: 'HYPERVISOR', path: 'status.hypervisor' },
-    { title: 'VMS', path: 'status.vmCount', format: (value) => String(value ?? 0) },
+    { title: 'VMS', path: 'status.vmCount', format: (value) => `${Number(value ?? 0)}` },
     shareColumn('CPUS', 'status.allocated.cpus', 'status.capacity.cpus', String),
     shareColumn('MEMORY', 'status.allocated.memoryBytes', 'status.capacity.memoryBytes', sizeText),
     uidColumn,

@@ -150,8 +150,10 @@ async function linkedHosts(
     if (up.length >= count) {
       const { hypervisor = '', accelerator = '', capacity } = up[0]?.status ?? {};
       const room = `${capacity?.cpus ?? 0} CPUs, ${sizeText(Number(capacity?.memoryBytes ?? 0))} for guests`;
-      const kind = `${count} up, ${hypervisor} (${accelerator}), ${room}${count > 1 ? ' each' : ''}`;
-      screen.done('link', kind, clock.monotonic() - began);
+      const [kind = '', ...why] = accelerator.split(': ');
+      const told = `${count} up, ${hypervisor} (${kind}), ${room}${count > 1 ? ' each' : ''}`;
+      screen.done('link', told, clock.monotonic() - began);
+      if (why.length > 0) screen.detail(why.join(': '));
       return up;
     }
     if (clock.monotonic() - began > linkMs) {

@@ -28,8 +28,8 @@ const dull: ReadonlySet<string> = new Set(['header.etag', 'header.updateTime']);
 /** `vm hello #4 updated: status.state STARTING → RUNNING`. */
 export function eventText({ entity, verb, uid, sequence, changedPaths, old, new: now }: EntityEvent): string {
   const header = (now ?? old)?.['header'] as JsonObject | undefined;
-  const name = header?.['displayName'] ?? uid;
-  const title = `${entity} ${String(name)} #${sequence} ${verb}`;
+  const name = header?.['displayName'];
+  const title = `${entity} ${typeof name === 'string' ? name : uid} #${sequence} ${verb}`;
   if (old === undefined || now === undefined) return title;
   const paths = changedPaths.filter((path) => !dull.has(path));
   const changes = paths
