@@ -39,7 +39,9 @@ test('jobs are defined where this test looks for them', () => {
     .filter((file) => /^[^/]+\/src\/.*\.ts$/.test(file) && !/^[^/]+\/src\/jobs\//.test(file))
     .filter((file) => /\bdefineJob[<(]/.test(readFileSync(path.join(services, file), 'utf8')));
   expect(elsewhere).toEqual([]);
-  expect(defining.flatMap(({ types }) => types)).toEqual(expect.arrayContaining(['template.import', 'vm.create']));
+  expect(defining.flatMap(({ types }) => types)).toEqual(
+    expect.arrayContaining(['template.import', 'vm.create']),
+  );
 });
 
 describe.each(defining.filter(({ types }) => types.length > 0))('$service', ({ service, types }) => {
@@ -48,9 +50,7 @@ describe.each(defining.filter(({ types }) => types.length > 0))('$service', ({ s
     const { openSagas } = (await import(pathToFileURL(file).href)) as { openSagas(): Promise<OpenSagas> };
     await using opened = await openSagas();
     expect(opened.sagas.map(({ type }) => type).toSorted()).toEqual(types);
-    for (const { type, prove } of opened.sagas) {
-      const runs = await prove();
-      expect([type, runs.length > 5]).toEqual([type, true]);
-    }
+    const proved = await Promise.all(opened.sagas.map(({ prove }) => prove()));
+    expect(proved.every((runs) => runs.length > 10)).toBe(true);
   }, 240_000);
 });

@@ -1,12 +1,8 @@
-/** The generic saga harnesses of libs/jobs over every job on VMs: steps twice, failing, dying; nothing leaks. */
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import {
-  crashEachStep,
-  failEachStep,
-  type World as HarnessWorld,
-  MemoryJob,
-  repeatEachStep,
-} from '@nephos/jobs/testing';
+/**
+ * Every job on VMs, with worlds to prove it in; the harnesses of libs/jobs run over them (e2e/every-saga.test.ts).
+ * The definitions share a host and a store, as they do in life.
+ */
+import { MemoryJob, type OpenSagas, type World as SagaWorld, saga } from '@nephos/jobs/testing';
 import { VmStatus_State as State } from '@nephos/proto/nephos/orchestration/v1/vm';
 import { Volume_State as VolumeState } from '@nephos/proto/nephos/orchestration/v1/volume';
 import { newUid } from '@nephos/service';
@@ -16,21 +12,27 @@ import type { VmJobDeps } from '../src/jobs/operation.ts';
 import type { OperationInput } from '../src/records/operation.ts';
 import { type Ground, MiB, openGround, openWorld, type World } from './support/world.ts';
 
-let ground: Ground;
-let world: World;
-beforeAll(async () => {
-  ground = await openGround();
-  world = await openWorld(ground);
+interface Scene {
+  readonly ground: Ground;
+  readonly world: World;
+}
+
+export async function openSagas(): Promise<OpenSagas> {
+  const stack = new AsyncDisposableStack();
+  const ground = stack.use(await openGround());
+  const world = stack.use(await openWorld(ground));
   // Nothing that the API submits begins: the harnesses run the jobs.
   world.jobs.queueing = true;
-});
-afterAll(async () => {
-  await world[Symbol.asyncDispose]();
-  await ground[Symbol.asyncDispose]();
-});
+  const scene = { ground, world };
+  const kinds = Object.keys(vmJobs) as OperationKind[];
+  return {
+    sagas: kinds.map((kind) => saga(vmJobs[kind], () => worldFor(scene, kind))),
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
 
 /** A VM that was asked for and on which nobody works yet. */
-async function pendingVm(): Promise<string> {
+async function pendingVm({ ground, world }: Scene): Promise<string> {
   const header = { displayName: newUid(), owner: 'ann', zone: ground.zone };
   const spec = { template: ground.template.header?.name ?? '', vcpus: 1, memoryBytes: BigInt(32 * MiB) };
   const operation = await world.vms.createVm({ vm: { header, spec } });
@@ -40,7 +42,7 @@ async function pendingVm(): Promise<string> {
   return vmUid;
 }
 
-async function run(kind: OperationKind, input: OperationInput): Promise<void> {
+async function run({ world }: Scene, kind: OperationKind, input: OperationInput): Promise<void> {
   await new MemoryJob(vmJobs[kind], input, { deps: world.deps }).run();
 }
 
@@ -57,7 +59,7 @@ const before: Readonly<Record<OperationKind, readonly OperationKind[]>> = {
 };
 
 /** A VM that failed while its host was away, so that all of it is still there. */
-async function strand(vmUid: string): Promise<void> {
+async function strand({ world }: Scene, vmUid: string): Promise<void> {
   const failure = { reason: 'HYPERVISOR_FAILED', message: 'for the test' };
   await world.deps.projector.change(vmUid, (vm) => ({ ...vm, phase: 'failed', failure }));
   await world.deps.volumes.modify((await world.deps.projector.get(vmUid)).value.rootVolumeUid, (volume) => ({
@@ -66,22 +68,28 @@ async function strand(vmUid: string): Promise<void> {
   }));
 }
 
-async function worldFor(kind: OperationKind): Promise<HarnessWorld<OperationInput, VmJobDeps>> {
-  const vmUid = await pendingVm();
-  for (const done of before[kind]) await run(done, { vmUid });
-  if (kind === 'vm.clean') await strand(vmUid);
+async function worldFor(scene: Scene, kind: OperationKind): Promise<SagaWorld<OperationInput, VmJobDeps>> {
+  const { world } = scene;
+  const vmUid = await pendingVm(scene);
+  for (const done of before[kind]) await run(scene, done, { vmUid });
+  if (kind === 'vm.clean') await strand(scene, vmUid);
   const volumeUid = (await world.records.vms.get(vmUid))?.value.rootVolumeUid ?? '';
   return {
     deps: world.deps,
     input: { vmUid },
-    leaks: () => wrongWith(kind, vmUid, volumeUid),
-    faults: () => wrongWith(kind, vmUid, volumeUid),
-    dispose: () => run('vm.expunge', { vmUid }),
+    leaks: () => wrongWith(scene, kind, vmUid, volumeUid),
+    faults: () => wrongWith(scene, kind, vmUid, volumeUid),
+    dispose: () => run(scene, 'vm.expunge', { vmUid }),
   };
 }
 
 /** What does not fit together about the VM now that nobody works on it. */
-async function wrongWith(kind: OperationKind, vmUid: string, volumeUid: string): Promise<string[]> {
+async function wrongWith(
+  { ground, world }: Scene,
+  kind: OperationKind,
+  vmUid: string,
+  volumeUid: string,
+): Promise<string[]> {
   const stored = await world.records.vms.get(vmUid);
   const vm = stored && world.records.vms.message(stored);
   const wrong: string[] = [];
@@ -109,22 +117,4 @@ async function wrongWith(kind: OperationKind, vmUid: string, volumeUid: string):
   }
   if (!vm) must(!runs && !disk && volume === undefined, 'something outlives the VM');
   return wrong;
-}
-
-test('every job: each step twice, failing and dying', async () => {
-  const kinds = Object.keys(vmJobs) as OperationKind[];
-  const runs = await Promise.all(kinds.map(everyWay));
-  expect(runs.every((count) => count > 10)).toBe(true);
-}, 180_000);
-
-/** The definitions side by side: they share a host and a store, as they do in life. */
-async function everyWay(kind: OperationKind): Promise<number> {
-  const definition = vmJobs[kind];
-  const make = () => worldFor(kind);
-  const runs = [
-    ...(await repeatEachStep(definition, make)),
-    ...(await failEachStep(definition, make)),
-    ...(await crashEachStep(definition, make)),
-  ];
-  return runs.length;
 }
