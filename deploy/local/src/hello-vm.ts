@@ -122,6 +122,8 @@ async function agentAgrees(
 
 interface Proof {
   readonly incarnation: string;
+  /** Where in the console's output this run's words begin. */
+  readonly from: number;
   /** Where in the console's output its hello ended. */
   readonly offset: number;
 }
@@ -133,10 +135,8 @@ export async function awaitHello(maker: Maker, vm: Vm, { state, options }: Layou
   const file = path.join(state, proofFile);
   const incarnation = vm.status?.incarnationUid ?? '';
   const proof = readProof(file);
-  // The same run said hello long ago: its words are read again. A newer run speaks after the last hello; a
-  // simulated machine's console begins anew with each run.
-  const sameRun = proof?.incarnation === incarnation;
-  const from = sameRun || options.mode === 'simulated' ? 0 : (proof?.offset ?? 0);
+  const from = proof === undefined || options.mode === 'simulated' ? 0 : whereItSpeaks(proof, incarnation);
+  if (proof?.incarnation === incarnation) screen.detail('the same run as last time: it ran on meanwhile');
   const limit = new AbortController();
   using _timer = platform.clock.timer(bootMs, () => limit.abort());
   const cleaner = new ConsoleCleaner();
@@ -152,7 +152,7 @@ export async function awaitHello(maker: Maker, vm: Vm, { state, options }: Layou
         if (!saysHello.test(whole)) continue;
         writeFileSync(
           file,
-          JSON.stringify({ incarnation, offset: Number(offset) + data.length } satisfies Proof),
+          JSON.stringify({ incarnation, from, offset: Number(offset) + data.length } satisfies Proof),
         );
         return whole;
       }
@@ -163,6 +163,11 @@ export async function awaitHello(maker: Maker, vm: Vm, { state, options }: Layou
     throw error;
   }
   throw new Precondition('STATE_FORBIDS', `the console of ${vmName} ended before it said hello`);
+}
+
+/** A newer run speaks after the hello of the last. A simulated machine's console begins anew with each run. */
+function whereItSpeaks(proof: Proof, incarnation: string): number {
+  return proof.incarnation === incarnation ? proof.from : proof.offset;
 }
 
 function readProof(file: string): Proof | undefined {
