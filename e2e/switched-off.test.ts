@@ -6,7 +6,15 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import type { Operation } from '@nephos/proto/google/longrunning/operations';
 import { VmStatus_State as State } from '@nephos/proto/nephos/orchestration/v1/vm';
-import { type Ground, judge, layGround, nameOf, type Platform, startPlatform, succeeded } from '@nephos/testing';
+import {
+  type Ground,
+  judge,
+  layGround,
+  nameOf,
+  type Platform,
+  startPlatform,
+  succeeded,
+} from '@nephos/testing';
 
 let platform: Platform;
 let ground: Ground;
@@ -20,7 +28,10 @@ afterEach(async () => {
 
 function create(displayName: string, deadlineMs = 30_000): Promise<Operation> {
   const spec = { vcpus: 1, memoryBytes: 2n ** 27n, template: ground.template };
-  return platform.api.vms.createVm({ vm: { header: { displayName, zone: ground.zone }, spec } }, { deadlineMs });
+  return platform.api.vms.createVm(
+    { vm: { header: { displayName, zone: ground.zone }, spec } },
+    { deadlineMs },
+  );
 }
 
 async function deploy(displayName: string): Promise<string> {
@@ -33,7 +44,15 @@ async function deploy(displayName: string): Promise<string> {
 /** All that can be done with a VM that is there. */
 async function goThrough(name: string): Promise<void> {
   const { vms } = platform.api;
-  const verbs = [vms.stopVm, vms.startVm, vms.rebootVm, vms.deleteVm, vms.undeleteVm, vms.startVm, vms.expungeVm];
+  const verbs = [
+    vms.stopVm,
+    vms.startVm,
+    vms.rebootVm,
+    vms.deleteVm,
+    vms.undeleteVm,
+    vms.startVm,
+    vms.expungeVm,
+  ];
   for (const verb of verbs) await succeeded(platform.api, await verb({ name }));
 }
 
@@ -41,7 +60,9 @@ test('without the template service: VMs that are there go on, a new one is refus
   const name = await deploy('there');
   await platform.services.template.stop();
   await goThrough(name);
-  await expect(create('new', 2000)).rejects.toMatchObject({ kind: expect.stringMatching(/unavailable|deadline/) });
+  await expect(create('new', 2000)).rejects.toMatchObject({
+    kind: expect.stringMatching(/unavailable|deadline/),
+  });
   await platform.services.template.start();
   await deploy('new');
   expect((await judge(platform)).problems).toEqual([]);
