@@ -25,7 +25,7 @@ export class Progress {
     const running = job.steps.find(({ state }) => state === JobStepState.RUNNING)?.name ?? '';
     if (this.#sink.isTTY !== true) return;
     this.#live = `${job.type} ${String(percent).padStart(3)} % ${printable(message || running)}`;
-    this.#sink.write(`${eraseLine}${this.#live.slice(0, (this.#sink.columns ?? 80) - 1)}`);
+    this.#sink.write(`${eraseLine}${this.#live.slice(0, (this.#sink.columns || 80) - 1)}`);
   };
 
   end(): void {

@@ -6,6 +6,7 @@ import { copyFile, mkdir, rename, stat, symlink, writeFile } from 'node:fs/promi
 import path from 'node:path';
 import { finishedOperation, type Platform, sizeText } from '@nephos/client';
 import type { ResourceHeader } from '@nephos/proto/nephos/common/v1/resource';
+import { Health } from '@nephos/proto/nephos/directory/v1/instance';
 import { ClusterServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/cluster';
 import {
   type Host,
@@ -23,7 +24,7 @@ import {
 } from '@nephos/proto/nephos/template/v1/template';
 import { Unavailable } from '@nephos/service';
 import { JobDrawing } from './job-drawing.ts';
-import type { Mode } from './layout.ts';
+import { type Mode, serviceNames } from './layout.ts';
 import type { RequestIds } from './request-ids.ts';
 import type { Screen } from './screen.ts';
 
@@ -58,6 +59,24 @@ interface Named {
 
 export function nameOf({ header }: Named): string {
   return header?.name ?? '';
+}
+
+/** Waits until the directory lists every service: an instance registers a moment after it serves. */
+export async function awaitListed({ platform, screen, signal }: Maker): Promise<void> {
+  const began = platform.clock.monotonic();
+  for (;;) {
+    const serving = (await platform.instances()).filter(({ health }) => health === Health.SERVING);
+    const missing = serviceNames.filter((name) => !serving.some(({ service }) => service === name));
+    if (missing.length === 0) break;
+    if (platform.clock.monotonic() - began > linkMs) {
+      throw new Unavailable(
+        'SERVICE_UNAVAILABLE',
+        `the directory does not list ${missing.join(', ')} after 30 s`,
+      );
+    }
+    await platform.clock.sleep(askAgainMs, signal);
+  }
+  screen.done('directory', `lists all ${serviceNames.length} services`, platform.clock.monotonic() - began);
 }
 
 /** Finds the resource or makes it, and says which. */

@@ -18,7 +18,7 @@ import { lockData } from './data-lock.ts';
 import { showEvents } from './event-drawing.ts';
 import { awaitHello, ensureHello } from './hello-vm.ts';
 import { Interrupts } from './interrupts.ts';
-import { ensureInventory, type Maker, placeGuestImage } from './inventory.ts';
+import { awaitListed, ensureInventory, type Maker, placeGuestImage } from './inventory.ts';
 import { type Layout, layoutOf, type Mode, repository, serviceNames } from './layout.ts';
 import { type LocalPlatform, StartFailed, startLocalPlatform } from './local-platform.ts';
 import { type LaunchOptions, parseOptions, usage } from './options.ts';
@@ -55,6 +55,7 @@ class Launcher {
   #platform: LocalPlatform | undefined;
   #layout: Layout | undefined;
   #doing = 'the start';
+  #servicesUpMs = 0;
 
   constructor(options: LaunchOptions, screen: Screen) {
     this.#options = options;
@@ -85,7 +86,7 @@ class Launcher {
         why = `QEMU cannot be used here: ${error.message}`;
       }
     }
-    this.#screen.warn(`SIMULATED: ${why}. No guest boots; all the rest is real.`);
+    this.#screen.warn(`SIMULATED: ${why.replace(/\.$/, '')}. No guest boots; all the rest is real.`);
     return this.#start('simulated', image);
   }
 
@@ -106,6 +107,7 @@ class Launcher {
       verbose,
     });
     this.#layout = layout;
+    this.#servicesUpMs = this.#screen.elapsedMs;
     const services = Object.fromEntries(serviceNames.map((name) => [name, layout.address(name)]));
     await writeEndpoints(data, { directory: layout.address('directory'), nats: layout.nats.url, services });
     return layout;
@@ -145,6 +147,7 @@ class Launcher {
     const maker: Maker = { platform, screen, requestIds: new RequestIds(layout.state), signal };
 
     this.#begin('the inventory', 'Zone, hosts and template');
+    await awaitListed(maker);
     const inventory = await ensureInventory(maker);
     this.#begin('the VM', 'A first VM: its job, and entity changes as events tell of them');
     const listening = await showEvents(platform, screen, AbortSignal.any([signal, closing.signal]));
@@ -176,9 +179,9 @@ class Launcher {
     const memory = sizeText(proportionalMemory(pids));
     const guests = guestProcesses(layout.state).length;
     this.#screen.line();
-    this.#screen.line(
-      `Up after ${durationText(this.#screen.elapsedMs)}. ${pids.length} processes hold ${memory} together (PSS, without guests); ${guests} guest processes.`,
-    );
+    const times = `Services up after ${durationText(this.#servicesUpMs)}, all of it after ${durationText(this.#screen.elapsedMs)}.`;
+    const held = `${pids.length} processes hold ${memory} together (PSS, without guests)`;
+    this.#screen.line(`${times} ${held}, and ${guests} guest processes run.`);
   }
 
   async #stay(): Promise<void> {
@@ -232,7 +235,7 @@ class Launcher {
 
   /** The second Ctrl-C: no goodbye to anybody. */
   #force(): void {
-    this.#platform?.kill();
+    void this.#platform?.kill();
     const guests = this.#layout === undefined ? [] : guestProcesses(this.#layout.state);
     for (const pid of guests) process.kill(pid, 'SIGKILL');
     this.#screen.live('');

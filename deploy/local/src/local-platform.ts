@@ -35,7 +35,8 @@ export interface LocalPlatform {
   readonly pids: readonly number[];
   /** True when each ended as it was asked to. */
   stop(): Promise<boolean>;
-  kill(): void;
+  /** At once; resolves when all are gone. */
+  kill(): Promise<void>;
 }
 
 export interface StartContext {
@@ -53,7 +54,7 @@ export async function startLocalPlatform(layout: Layout, context: StartContext):
   try {
     await processes.start();
   } catch (error) {
-    processes.kill();
+    await processes.kill();
     throw error;
   }
   return processes;
@@ -134,8 +135,8 @@ class Processes implements LocalPlatform {
     return clean;
   }
 
-  kill(): void {
-    for (const child of this.#running.values()) child.kill();
+  async kill(): Promise<void> {
+    await Promise.all([...this.#running.values()].map((child) => child.kill()));
     this.#running.clear();
   }
 

@@ -90,7 +90,7 @@ export class Screen {
 
   #draw(): void {
     if (!this.#live || this.#liveText === '') return;
-    const room = Math.max(20, (this.#terminal.columns ?? 80) - 1);
+    const room = Math.max(20, (this.#terminal.columns || 80) - 1);
     this.#terminal.write(`${eraseLine}${this.#liveText.slice(0, room)}`);
   }
 }

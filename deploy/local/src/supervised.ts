@@ -83,10 +83,12 @@ export class Supervised {
     return !killed;
   }
 
-  kill(): void {
+  /** At once; resolves when it is gone. */
+  async kill(): Promise<void> {
     this.#stopping = true;
     this.#stopped.abort(new Error('killed'));
     this.#child.kill('SIGKILL');
+    await this.#exited;
   }
 
   async #keep(): Promise<void> {
