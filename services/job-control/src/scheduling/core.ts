@@ -167,9 +167,10 @@ export class SchedulerCore {
   /** It was ready under a former owner, and its executor may still come back for it. */
   inGrace(job: LiveJob): boolean {
     const partition = this.#partitions.get(job.record.partition);
-    const { order, epoch } = job.record;
-    if (partition === undefined || job.dispatched || order === undefined || epochOfPlace(order) >= epoch)
-      return false;
+    const { lane, order, epoch } = job.record;
+    // Only there is the order a place.
+    const isReady = lane?.startsWith('ready/') === true && order !== undefined;
+    if (partition === undefined || job.dispatched || !isReady || epochOfPlace(order) >= epoch) return false;
     return this.clock.monotonic() - partition.takenAt < this.options.graceMs;
   }
 

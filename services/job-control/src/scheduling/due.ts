@@ -61,7 +61,7 @@ export class Due {
   async #handle(uid: string, lane: string): Promise<void> {
     const job = await this.#core.table.load(uid);
     const { record } = job;
-    if (record.lane !== lane || (record.order ?? 0) > this.#core.now()) return;
+    if (record.lane !== lane || (record.order ?? 0) > this.#core.now()) return this.#core.table.forget(job);
     if (lane.startsWith('delayed/')) await this.#core.requeue(job, ready, 'queued');
     else await this.#timeOut(job);
   }

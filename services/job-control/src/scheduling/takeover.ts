@@ -31,20 +31,26 @@ export async function adoptSleepers(partition: number, options: TakeoverOptions)
         ...(cursor !== undefined && { cursor }),
       });
       if (!core.partitions.includes(partition)) return;
-      const old = page.items.filter(({ value }) => value.epoch !== core.table.epoch(partition));
-      await Promise.all(old.map((stored) => adoptOne(stored, options)));
+      await Promise.all(page.items.map((stored) => adoptOne(stored, name, options)));
       cursor = page.nextCursor;
     } while (cursor !== undefined);
   }
 }
 
-async function adoptOne(stored: Stored<JobRecord>, { core, waits, due }: TakeoverOptions): Promise<void> {
+async function adoptOne(
+  stored: Stored<JobRecord>,
+  lane: string,
+  { core, waits, due }: TakeoverOptions,
+): Promise<void> {
   const at = dueAt(stored.value, core.now());
   const again = stored.value.nextAttemptAt === undefined ? {} : { nextAttemptAt: at };
-  const job = await core.table.adopt(stored, { order: at, ...again });
-  if (job === undefined) return;
+  // Whoever asked for it before has stamped it: what it sleeps for is to be looked at all the same.
+  const stamped = stored.value.epoch === core.table.epoch(stored.value.partition);
+  const adopted = stamped ? undefined : await core.table.adopt(stored, { order: at, ...again });
+  const job = adopted ?? (await core.table.load(stored.id));
   core.table.forget(job);
-  due.note(stored.value.partition, at);
+  if (job.record.lane !== lane) return;
+  due.note(job.record.partition, job.record.order ?? at);
   const { waits: uids, unwind } = job.record;
   if (uids === undefined) return;
   if (unwind !== undefined) await waits.cancelChildren(job.record);

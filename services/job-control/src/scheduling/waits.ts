@@ -63,9 +63,14 @@ export class Waits {
 
   /** Looks whether what the job sleeps for is over. Also after a takeover, when nothing is in memory. */
   async check(uid: string, uids: readonly string[]): Promise<void> {
+    // Known before looking: one that ends while the others are read counts too.
+    const waiting = new Set(uids);
+    this.#open.set(uid, waiting);
     const open = new Set(await this.openOf(uids));
-    if (open.size > 0) this.#open.set(uid, open);
-    else await this.#wake(uid);
+    // Woken meanwhile, or asleep anew.
+    if (this.#open.get(uid) !== waiting) return;
+    for (const one of waiting) if (!open.has(one)) waiting.delete(one);
+    if (waiting.size === 0) await this.#wake(uid);
   }
 
   /** A job with a parent is over. */
@@ -97,7 +102,7 @@ export class Waits {
     this.#open.delete(uid);
     const job = await this.#core.table.load(uid);
     const sleeps = job.record.lane?.startsWith('suspended/') === true;
-    if (!sleeps) return;
+    if (!sleeps) return this.#core.table.forget(job);
     await this.#core.requeue(job, ready, 'resumed');
   }
 }
