@@ -49,8 +49,13 @@ export interface EntityEvent<M = JsonObject> {
   readonly new?: M;
   readonly old?: M;
   readonly changedPaths: readonly string[];
+  /** What there is but was too large for the broker; get the resource by its name. Absent: nothing. */
+  readonly omitted?: readonly Omission[];
   readonly traceparent?: string;
 }
+
+/** A part of an event's data that was left out. */
+export type Omission = 'new' | 'old' | 'changedPaths';
 
 /** Header of messages about removed entities, so that the state stream can be swept without reading bodies. */
 export const removedHeader = 'Nephos-Removed';
@@ -59,7 +64,11 @@ export function eventId(address: EntityAddress, sequence: number): string {
   return `${address.entity}/${address.uid}/${sequence}`;
 }
 
-export function encodeEvent(payload: EventPayload, pending: Omit<PendingEvent, 'payload'>): string {
+export function encodeEvent(
+  payload: EventPayload,
+  pending: Omit<PendingEvent, 'payload'>,
+  omitted: readonly Omission[] = [],
+): string {
   const { address, change } = payload;
   return JSON.stringify({
     specversion: '1.0',
@@ -72,6 +81,8 @@ export function encodeEvent(payload: EventPayload, pending: Omit<PendingEvent, '
     dataschema: `urn:nephos:proto:${payload.schema}`,
     sequence: String(pending.seq),
     traceparent: payload.traceparent,
+    // An extension attribute, as the CloudEvents specification allows.
+    omitted: omitted.length > 0 ? omitted.join(',') : undefined,
     data: {
       new: change.new,
       old: change.old,
@@ -89,6 +100,7 @@ interface CloudEvent {
   readonly time: string;
   readonly sequence: string;
   readonly traceparent?: string;
+  readonly omitted?: string;
   readonly data: {
     readonly new?: JsonObject;
     readonly old?: JsonObject;
@@ -120,6 +132,7 @@ export function decodeEvent(natsSubject: string, body: string): EntityEvent {
     changedPaths: data.changedPaths ?? [],
     ...(data.new && { new: data.new }),
     ...(data.old && { old: data.old }),
+    ...(event.omitted !== undefined && { omitted: event.omitted.split(',') as Omission[] }),
     ...(event.traceparent !== undefined && { traceparent: event.traceparent }),
   };
 }

@@ -3,6 +3,7 @@
  * `nephos-dead.v1.<subscription>.<entity>.<id>`. Written before the event is acknowledged; a crash between
  * leads to the same message id again, which the broker drops.
  */
+import { headerRoom } from './bounded-event.ts';
 import type { Session } from './bus.ts';
 import { deadLetterRoot } from './streams.ts';
 import { encodeToken } from './subject.ts';
@@ -11,6 +12,8 @@ export interface DeadLetter {
   readonly subscription: string;
   readonly entity: string;
   readonly id: string;
+  /** Of the event; undefined for what is none. */
+  readonly eventId?: string;
   /** The subject and body of the message. */
   readonly subject: string;
   readonly body: string;
@@ -33,9 +36,12 @@ const longestReason = 1024;
 /** Throws `Unavailable` when the broker did not acknowledge it. */
 export async function putDeadLetter(session: Session, letter: DeadLetter): Promise<void> {
   const subject = `${deadLetterRoot}.${letter.subscription}.${encodeToken(letter.entity)}.${encodeToken(letter.id)}`;
-  const messageId = `${letter.subscription}/${letter.subject}/${letter.streamSequence}`;
-  await session.publisher.publish(subject, letter.body, messageId, {
-    [deadLetterHeaders.reason]: letter.reason.replace(/[^\x20-\x7e]+/g, ' ').slice(0, longestReason),
+  // Two events that were read beside the stream have no place in it to tell them apart by.
+  const messageId = `${letter.subscription}/${letter.eventId ?? `${letter.subject}/${letter.streamSequence}`}`;
+  const fits = Buffer.byteLength(letter.body) <= session.publisher.maxPayload - headerRoom;
+  const reason = fits ? letter.reason : `${letter.reason} (its body is too large to be kept here)`;
+  await session.publisher.publish(subject, fits ? letter.body : '', messageId, {
+    [deadLetterHeaders.reason]: reason.replace(/[^\x20-\x7e]+/g, ' ').slice(0, longestReason),
     [deadLetterHeaders.attempts]: String(letter.attempts),
     [deadLetterHeaders.subject]: letter.subject,
     [deadLetterHeaders.streamSequence]: String(letter.streamSequence),

@@ -143,7 +143,7 @@ export class Dispatcher {
     let pauseMs = 0;
     try {
       if (lane.handled !== undefined && event.sequence <= lane.handled) this.#dropRepeat(lane, delivery);
-      else if (lane.hasGapBefore(event)) await this.#fillGap(lane, event, delivery);
+      else if (lane.hasGapBefore(event)) await this.#fillGap(lane, delivery);
       else {
         await inTraceOf(event, () => this.#options.handle(event, lane.attempt));
         this.#counts.handled += 1;
@@ -192,8 +192,17 @@ export class Dispatcher {
       return pauseMs;
     }
     try {
-      const { entity, uid: id } = event;
-      const letter = { subscription: name, entity, id, subject, body, streamSequence, attempts: attempt };
+      const { entity, uid: id, id: eventId } = event;
+      const letter = {
+        subscription: name,
+        entity,
+        id,
+        eventId,
+        subject,
+        body,
+        streamSequence,
+        attempts: attempt,
+      };
       await putDeadLetter(await this.#bus.ready(this.#signal), { ...letter, reason: String(error) });
       this.#counts.deadLetters += 1;
       this.#bus.log.error(facts, 'handling an event failed for the last time: it is now a dead letter');
@@ -206,7 +215,8 @@ export class Dispatcher {
   }
 
   /** Puts the missing events before this one, or the entity's latest state where they are gone for good. */
-  async #fillGap(lane: EntityLane, event: EntityEvent, { streamSequence }: Delivery): Promise<void> {
+  async #fillGap(lane: EntityLane, delivery: Delivery): Promise<void> {
+    const { event, streamSequence } = delivery;
     const session = await this.#bus.ready(this.#signal);
     const { tree, name } = this.#options;
     const handled = lane.handled ?? 0;
@@ -219,34 +229,28 @@ export class Dispatcher {
       if (found.event.sequence <= covered) continue;
       if (found.event.firstSequence > covered + 1) break;
       covered = found.event.sequence;
-      missing.push(beside(found.event));
+      missing.push(beside(found));
     }
     if (covered + 1 >= event.firstSequence) {
       this.#counts.recovered += missing.length;
       return lane.putFirst(missing);
     }
-    const latest = (await latestOf(session, tree, event)) ?? event;
-    const newest = latest.sequence > event.sequence ? latest : event;
+    const latest = await latestOf(session, tree, event);
+    const newest = latest && latest.event.sequence > event.sequence ? latest : delivery;
     this.#counts.resynced += 1;
     this.#bus.log.warn(
       { subscription: name, event: event.id, handled },
       'events are lost: the entity is resynced',
     );
-    lane.putFirst([beside({ ...newest, firstSequence: handled + 1, resync: true })]);
+    const resynced = { ...newest.event, firstSequence: handled + 1, resync: true };
+    lane.putFirst([beside({ ...newest, event: resynced })]);
   }
 }
 
 /** A delivery of something that was read beside the subscription. */
-function beside(event: EntityEvent): Delivery {
+function beside({ event, body, natsSubject }: Pick<Delivery, 'event' | 'body' | 'natsSubject'>): Delivery {
   const nothing = (): void => undefined;
-  return {
-    event,
-    body: JSON.stringify(event),
-    natsSubject: '',
-    streamSequence: 0,
-    ack: nothing,
-    working: nothing,
-  };
+  return { event, body, natsSubject, streamSequence: 0, ack: nothing, working: nothing };
 }
 
 /** Runs the handler as a span of the trace that the change belongs to. */

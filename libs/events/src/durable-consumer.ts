@@ -18,6 +18,8 @@ export interface DurableOptions {
   readonly tree: EventTree;
   readonly filter: EventFilter;
   readonly from: StartFrom;
+  /** Undefined: the broker keeps it for good. */
+  readonly forgetAfterMs: number | undefined;
 }
 
 const nothing = (): void => undefined;
@@ -144,12 +146,14 @@ export class DurableConsumer {
   async #make(session: Session, position: number): Promise<ConsumerInfo> {
     const from = position > 0 ? { sequence: position } : this.#anew ? 'all' : this.#options.from;
     if (position === 0) await this.#checkKept(session, from);
+    const { forgetAfterMs } = this.#options;
     return await session.jsm.consumers.add(this.#stream, {
       durable_name: this.#options.name,
       filter_subject: this.#filter,
       ack_policy: 'explicit',
       ack_wait: nanos(ackWaitMs),
       max_ack_pending: maxHeld,
+      ...(forgetAfterMs !== undefined && { inactive_threshold: nanos(forgetAfterMs) }),
       ...startOf(from),
     });
   }

@@ -7,6 +7,7 @@ import { DeliverPolicy, type JsMsg } from '@nats-io/jetstream';
 import type { Bus, Session } from './bus.ts';
 import type { JsonObject } from './changes.ts';
 import { decodeEvent, type EntityEvent, removedHeader } from './cloudevent.ts';
+import type { EventsLog } from './context.ts';
 import { readRange, sourcePlace } from './history.ts';
 import { streams } from './streams.ts';
 import { filterSubject } from './subject.ts';
@@ -22,7 +23,7 @@ export async function* follow<M = JsonObject>(
   bus: Bus,
   options: FollowOptions<M>,
 ): AsyncGenerator<FollowItem<M>> {
-  const follower = new Follower(options.filter ?? {});
+  const follower = new Follower(options.filter ?? {}, bus.log);
   let incarnation: string | undefined;
   while (!options.signal.aborted) {
     try {
@@ -47,11 +48,13 @@ function itemOf<M>(item: FollowItem, decoder: MessageDecoder<M> | undefined): Fo
 
 class Follower {
   readonly #filter: string;
+  readonly #log: EventsLog;
   readonly #sequences = new Map<string, number>();
   /** The last place in the event stream that was followed; undefined until the snapshot is through. */
   #followed: number | undefined;
 
-  constructor(filter: FollowOptions['filter'] & object) {
+  constructor(filter: FollowOptions['filter'] & object, log: EventsLog) {
+    this.#log = log;
     this.#filter = filterSubject('entities', filter);
   }
 
@@ -69,7 +72,7 @@ class Follower {
       for await (const message of readRange(session, { stream: streams.state, filter: this.#filter })) {
         place = Math.max(place, sourcePlace(message.headers));
         const event = this.#fresh(message);
-        if (event && message.headers?.get(removedHeader) !== '1') yield { kind: 'snapshot', event };
+        if (event && !message.headers?.has(removedHeader)) yield { kind: 'snapshot', event };
       }
       this.#followed = place;
       yield { kind: 'synced' };
@@ -100,12 +103,23 @@ class Follower {
     }
   }
 
-  /** The event, unless it or a later one of its entity was seen. */
+  /** The event, unless it or a later one of its entity was seen. What is no event at all is passed over. */
   #fresh(message: JsMsg): EntityEvent | undefined {
-    const event = decodeEvent(message.subject, message.string());
+    const event = this.#decoded(message);
+    if (!event) return undefined;
     if (event.sequence <= (this.#sequences.get(message.subject) ?? 0)) return undefined;
     this.#sequences.set(message.subject, event.sequence);
     return event;
+  }
+
+  #decoded(message: JsMsg): EntityEvent | undefined {
+    try {
+      return decodeEvent(message.subject, message.string());
+    } catch (error) {
+      const { subject, seq: streamSequence } = message;
+      this.#log.warn({ error, subject, streamSequence }, 'a message is not an event: it is passed over');
+      return undefined;
+    }
   }
 }
 

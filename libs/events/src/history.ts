@@ -2,7 +2,13 @@
  * Reads from the streams beside a subscription: what a gap hides, the latest state of one entity, a range.
  * Nothing is kept; every function may throw when the session is lost, and is then called again in the next.
  */
-import { DeliverPolicy, type JsMsg, type StoredMsg } from '@nats-io/jetstream';
+import {
+  type Consumer,
+  type ConsumerMessages,
+  DeliverPolicy,
+  type JsMsg,
+  type StoredMsg,
+} from '@nats-io/jetstream';
 import type { MsgHdrs } from '@nats-io/nats-core';
 import type { Session } from './bus.ts';
 import { decodeEvent, type EntityEvent } from './cloudevent.ts';
@@ -12,11 +18,20 @@ import { type EventTree, subjectOf } from './subject.ts';
 /** An event and where it lies in its stream. */
 export interface StreamedEvent {
   readonly event: EntityEvent;
+  readonly body: string;
+  readonly natsSubject: string;
   readonly streamSequence: number;
 }
 
-function decoded(message: StoredMsg): StreamedEvent {
-  return { event: decodeEvent(message.subject, message.string()), streamSequence: message.seq };
+/** Undefined for what is no event: somebody else's message must not stand in an entity's way. */
+function decoded(message: StoredMsg): StreamedEvent | undefined {
+  const { subject: natsSubject, seq: streamSequence } = message;
+  const body = message.string();
+  try {
+    return { event: decodeEvent(natsSubject, body), body, natsSubject, streamSequence };
+  } catch {
+    return undefined;
+  }
 }
 
 /** The first event of the entity at or after a place in the stream, if there is one. */
@@ -26,9 +41,14 @@ export async function nextOf(
   entity: EntityEvent,
   fromStreamSequence: number,
 ): Promise<StreamedEvent | undefined> {
-  const query = { seq: fromStreamSequence, next_by_subj: subjectOf(tree, entity) };
-  const message = await session.jsm.direct.getMessage(streamOf(tree), query);
-  return message ? decoded(message) : undefined;
+  for (let seq = fromStreamSequence; ; ) {
+    const query = { seq, next_by_subj: subjectOf(tree, entity) };
+    const message = await session.jsm.direct.getMessage(streamOf(tree), query);
+    if (!message) return undefined;
+    const found = decoded(message);
+    if (found) return found;
+    seq = message.seq + 1;
+  }
 }
 
 /** The newest event of the entity: from the events where they still have one, else from the state stream. */
@@ -36,12 +56,13 @@ export async function latestOf(
   session: Session,
   tree: EventTree,
   entity: EntityEvent,
-): Promise<EntityEvent | undefined> {
+): Promise<StreamedEvent | undefined> {
   const query = { last_by_subj: subjectOf(tree, entity) };
   const sources = tree === 'jobs' ? [streams.jobEvents] : [streams.events, streams.state];
   for (const stream of sources) {
     const message = await session.jsm.direct.getMessage(stream, query);
-    if (message) return decoded(message).event;
+    const found = message ? decoded(message) : undefined;
+    if (found) return found;
   }
   return undefined;
 }
@@ -52,32 +73,50 @@ export interface Range {
   readonly filter: string;
   readonly from?: number;
   readonly to?: number;
+  /** Messages without their bodies. */
+  readonly headersOnly?: boolean;
 }
 
-/** The messages of a range in order, once each. */
-export async function* readRange(
-  { js }: Session,
-  { stream, filter, from, to }: Range,
-): AsyncGenerator<JsMsg> {
-  const consumer = await js.consumers.get(stream, {
+const fetchSize = 500;
+/** How long to wait for messages that were there when the reading began: others may take them away meanwhile. */
+const fetchMs = 2_000;
+
+/** The messages of a range in order, once each. Throws when the session is lost. */
+export async function* readRange(session: Session, range: Range): AsyncGenerator<JsMsg> {
+  const { stream, filter, from, to, headersOnly = false } = range;
+  const consumer = await session.js.consumers.get(stream, {
     filter_subjects: filter,
+    headers_only: headersOnly,
     inactive_threshold: 60_000_000_000,
     ...(from === undefined
       ? { deliver_policy: DeliverPolicy.All }
       : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: from }),
   });
-  let left = (await consumer.info(true)).num_pending;
-  if (left === 0) return;
-  const messages = await consumer.consume({ expires: 10_000 });
   try {
-    for await (const message of messages) {
-      if (to !== undefined && message.seq > to) return;
-      yield message;
-      if ((left -= 1) === 0 || message.info.pending === 0) return;
+    let left = (await consumer.info(true)).num_pending;
+    while (left > 0) {
+      const wanted = Math.min(left, fetchSize);
+      let came = 0;
+      for await (const message of await fetched(session, consumer, wanted)) {
+        came += 1;
+        if (to !== undefined && message.seq > to) return;
+        yield message;
+        left = Math.min(left - 1, message.info.pending);
+      }
+      session.signal.throwIfAborted();
+      if (came < wanted) left = Math.min(left, (await consumer.info()).num_pending);
     }
   } finally {
-    await messages.close();
+    if (!session.signal.aborted) await consumer.delete().catch(() => false);
   }
+}
+
+async function fetched(session: Session, consumer: Consumer, wanted: number): Promise<ConsumerMessages> {
+  const messages = await consumer.fetch({ max_messages: wanted, expires: fetchMs });
+  const onAbort = (): void => messages.stop();
+  session.signal.addEventListener('abort', onAbort, { once: true });
+  void messages.closed().then(() => session.signal.removeEventListener('abort', onAbort));
+  return messages;
 }
 
 /** Where a message of the state stream lies among the events; 0 when that cannot be told. */

@@ -7,6 +7,7 @@ export {
   type EventPayload,
   encodeEvent,
   eventId,
+  type Omission,
   removedHeader,
 } from './cloudevent.ts';
 export type { EventsContext, EventsLog } from './context.ts';

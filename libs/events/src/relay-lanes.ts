@@ -87,11 +87,11 @@ export class Lanes {
   hear(collection: string, id: string, event: PendingEvent): 'taken' | 'unsure' {
     const known = this.#lanes.get(keyOf(collection, id));
     if (known) {
-      if (!known.append(event)) return this.#miss();
+      if (!known.append(event)) return this.#missed();
       this.#giveTurn(known);
       return known.heldSince === undefined ? 'taken' : 'unsure';
     }
-    if (this.full) return this.#miss();
+    if (this.full) return this.#missed();
     const lane = this.#add(collection, id);
     lane.append(event);
     if (event.firstSeq === 1 || this.#complete) {
@@ -100,6 +100,12 @@ export class Lanes {
     }
     lane.heldSince = this.#scan;
     return 'unsure';
+  }
+
+  /** Something was committed that is in no lane: what is pending has to be read before it is complete again. */
+  miss(): void {
+    this.#overflowed = true;
+    this.#complete = false;
   }
 
   scanBegins(): void {
@@ -171,9 +177,8 @@ export class Lanes {
     return lane;
   }
 
-  #miss(): 'unsure' {
-    this.#overflowed = true;
-    this.#complete = false;
+  #missed(): 'unsure' {
+    this.miss();
     return 'unsure';
   }
 

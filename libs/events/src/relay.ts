@@ -8,8 +8,9 @@
  */
 import type { Clock } from '@nephos/service';
 import type { CommittedEvent, PendingDocument, PendingEvent, Store } from '@nephos/store';
+import { encodeWithin } from './bounded-event.ts';
 import type { Bus, Session } from './bus.ts';
-import { encodeEvent, eventId, payloadOf, removedHeader } from './cloudevent.ts';
+import { eventId, payloadOf, removedHeader } from './cloudevent.ts';
 import type { EventsContext, EventsLog } from './context.ts';
 import { type Lane, Lanes } from './relay-lanes.ts';
 import { RelayMeter, type RelayMetrics } from './relay-metrics.ts';
@@ -45,6 +46,8 @@ const pageSize = 500;
 /** Acknowledged events of an entity with more to come that are cleared together. */
 const clearEvery = 16;
 const stopGraceMs = 2_000;
+/** So many publishes in a row that failed say that the broker takes nothing now. */
+const refusedAfter = 10;
 const retryMs = { first: 100, longest: 5_000 };
 
 class OutboxRelay implements Relay {
@@ -128,6 +131,8 @@ class OutboxRelay implements Relay {
 
   #hear(committed: readonly CommittedEvent[]): void {
     if (!this.#hearing) return;
+    // While the broker refuses, memory takes no more: it waits in the outbox, where it collapses.
+    if (this.#failures >= refusedAfter) return this.#lanes.miss();
     for (const { collection, id, event } of committed) {
       if (this.#lanes.hear(collection, id, event) === 'unsure') this.#scanSoon();
     }
@@ -207,6 +212,7 @@ class OutboxRelay implements Relay {
     this.#inFlight += 1;
     try {
       const { duplicate, streamSequence } = await this.#send(session, event);
+      if (this.#failures >= refusedAfter) this.#scanSoon();
       this.#failures = 0;
       this.#meter.published(duplicate);
       const { tree, address } = payloadOf(event.payload);
@@ -231,15 +237,7 @@ class OutboxRelay implements Relay {
     const payload = payloadOf(event.payload);
     const headers: Record<string, string> = payload.change.new ? {} : { [removedHeader]: '1' };
     const messageId = eventId(payload.address, event.seq);
-    let body = encodeEvent(payload, event);
-    if (
-      body.length * 3 > session.publisher.maxPayload &&
-      Buffer.byteLength(body) > session.publisher.maxPayload - 1024
-    ) {
-      // The broker would refuse it for ever; the state before is what a subscriber can do without.
-      const { old: _, ...change } = payload.change;
-      body = encodeEvent({ ...payload, change }, event);
-    }
+    const body = encodeWithin(payload, event, session.publisher.maxPayload);
     return session.publisher.publish(subjectOf(payload.tree, payload.address), body, messageId, headers);
   }
 

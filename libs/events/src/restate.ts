@@ -7,8 +7,9 @@
  */
 import { AlreadyExists, Conflict } from '@nephos/service';
 import { type Collection, defineCollection, type Store, type Stored } from '@nephos/store';
+import { encodeWithin } from './bounded-event.ts';
 import type { Session } from './bus.ts';
-import { encodeEvent, eventId } from './cloudevent.ts';
+import { eventId } from './cloudevent.ts';
 import type { EventsContext } from './context.ts';
 import { entitiesOf, type OpenedEntity } from './entity-collection.ts';
 import { streams } from './streams.ts';
@@ -104,7 +105,8 @@ export class Restatement {
     const payload = entity.restate(stored);
     if (stored.eventSeq === 0 || payload.tree !== 'entities') return;
     const at = this.#context.clock.now().toISOString();
-    const body = encodeEvent(payload, { seq: stored.eventSeq, firstSeq: 1, at });
+    const pending = { seq: stored.eventSeq, firstSeq: 1, at };
+    const body = encodeWithin(payload, pending, session.publisher.maxPayload);
     // An id of its own: the event itself may still be pending, and has to come after this one.
     const messageId = `${eventId(payload.address, stored.eventSeq)}/restated/${session.incarnation}`;
     await session.publisher.publish(subjectOf(payload.tree, payload.address), body, messageId);

@@ -65,7 +65,7 @@ class DurableSubscription<M> implements Subscription {
     };
     this.#dispatcher = new Dispatcher(bus, dispatch, signal);
     this.#consumer = new DurableConsumer(
-      { name, tree, filter, from },
+      { name, tree, filter, from, forgetAfterMs: options.forgetAfterMs },
       { receive: (incoming) => this.#receive(incoming), room: () => this.#room() },
     );
     this.#keeper = bus.clock.every(ackWaitMs / 3, () => this.#dispatcher.keepHeld());

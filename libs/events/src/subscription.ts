@@ -38,6 +38,11 @@ export interface SubscribeOptions<M = JsonObject> {
   readonly attempts?: number;
   /** The pause before the second try, doubling up to a minute. Default 100 ms. */
   readonly backoffMs?: number;
+  /**
+   * The broker forgets the position when nobody has read for this long, in milliseconds; for a subscription that
+   * ends with its process, which may be killed. Default: never.
+   */
+  readonly forgetAfterMs?: number;
   /** Makes `new` and `old` messages of this type instead of proto JSON. */
   readonly message?: MessageDecoder<M>;
 }

@@ -7,6 +7,7 @@
 import type { Store } from '@nephos/store';
 import type { Bus, Session } from './bus.ts';
 import { removedHeader } from './cloudevent.ts';
+import { readRange } from './history.ts';
 import { streams } from './streams.ts';
 
 const everyMs = 60 * 60 * 1000;
@@ -36,20 +37,14 @@ export class Sweeper implements Disposable {
  * Takes entities out of the state stream that were removed this long before the newest event, by the broker's
  * clock alone; returns how many.
  */
-export async function sweepState({ js, jsm }: Session, keepMs: number): Promise<number> {
+export async function sweepState(session: Session, keepMs: number): Promise<number> {
+  const { jsm } = session;
   const newest = Date.parse((await jsm.streams.info(streams.events)).state.last_ts);
-  const consumer = await js.consumers.get(streams.state, { deliver_policy: 'all', headers_only: true });
-  let left = (await consumer.info()).num_pending;
-  if (left === 0) return 0;
   let swept = 0;
-  const messages = await consumer.consume();
-  for await (const message of messages) {
-    if (message.headers?.get(removedHeader) === '1' && newest - message.time.getTime() > keepMs) {
-      await jsm.streams.purge(streams.state, { filter: message.subject, seq: message.seq + 1 });
-      swept += 1;
-    }
-    if ((left -= 1) === 0) break;
+  for await (const message of readRange(session, { stream: streams.state, filter: '>', headersOnly: true })) {
+    if (!message.headers?.has(removedHeader) || newest - message.time.getTime() <= keepMs) continue;
+    await jsm.streams.purge(streams.state, { filter: message.subject, seq: message.seq + 1 });
+    swept += 1;
   }
-  await messages.close();
   return swept;
 }
