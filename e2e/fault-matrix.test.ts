@@ -1,6 +1,6 @@
 /**
  * Twenty seeds of the fault matrix (`pnpm faults --seeds 200` runs more): each step of create, stop, delete and
- * expunge loses parts of the platform to SIGKILL; every operation ends well and the oracle finds nothing wrong.
+ * expunge, and each undo of a create, loses parts of the platform to SIGKILL; every operation ends well and the oracle finds nothing wrong.
  */
 import { expect, test } from '@jest/globals';
 import { matrixOf } from './faults/matrix.ts';
@@ -10,11 +10,11 @@ import { runSeeds } from './faults/run.ts';
 const seeds = Array.from({ length: 20 }, (_, seed) => seed);
 
 test('as many seeds as there are places strike each place once', () => {
-  const steps = operations.flatMap((job) =>
-    Array.from({ length: 7 }, (_, index) => ({ job, step: String(index) })),
+  const steps = operations.flatMap(({ operation }) =>
+    Array.from({ length: 7 }, (_, index) => ({ operation, step: String(index) })),
   );
   const places = Array.from({ length: 7 * parts.length * 2 }, (_, seed) => killsOf(seed, steps)).flat();
-  const named = places.map(({ job, step, part, when }) => `${job} ${step} ${part} ${when}`);
+  const named = places.map(({ operation, step, part, when }) => `${operation} ${step} ${part} ${when}`);
   expect(new Set(named).size).toBe(steps.length * parts.length * 2);
 });
 

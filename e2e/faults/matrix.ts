@@ -2,15 +2,15 @@
 import { type Kill, parts, type Step } from './places.ts';
 
 export function matrixOf(steps: readonly Step[], kills: readonly Kill[]): string {
-  const rows = steps.map(({ job, step }) => {
-    const here = kills.filter((kill) => kill.job === job && kill.step === step);
+  const rows = steps.map(({ operation, step }) => {
+    const here = kills.filter((kill) => kill.operation === operation && kill.step === step);
     const cells = parts.map((part) => {
       const [before, after] = (['before', 'after'] as const).map(
         (when) => here.filter((kill) => kill.part === part && kill.when === when).length,
       );
       return before === 0 && after === 0 ? '·' : `${before}/${after}`;
     });
-    return [`${job} ${step}`, ...cells];
+    return [`${operation}: ${step}`, ...cells];
   });
   const table = [['kills before/after', ...parts], ...rows];
   const widths =

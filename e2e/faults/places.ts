@@ -1,8 +1,8 @@
 /**
- * Where a fault can strike, and which seed strikes where. Pure. A place is a step of one of the operations of a VM's
- * life, one side of it, and a part of the platform that is killed there.
+ * Where a fault can strike, and which seed strikes where. Pure. A place is a step of an operation on a VM, one
+ * side of it, and a part of the platform that is killed there.
  */
-import type { Hit, ServiceName } from '@nephos/testing';
+import type { Hit, Rule, ServiceName } from '@nephos/testing';
 
 export type Part = ServiceName | 'nats-server';
 
@@ -15,12 +15,18 @@ export const parts: readonly Part[] = [
   'nats-server',
 ];
 
-/** The operations of a VM's life, in their order. */
-export const operations = ['vm.create', 'vm.stop', 'vm.delete', 'vm.expunge'] as const;
-export type OperationName = (typeof operations)[number];
+/** The operations that are struck, in their order: those of a VM's life, and the undoing of a create. */
+export const operations = [
+  { operation: 'create', job: 'vm.create', side: 'step' },
+  { operation: 'stop', job: 'vm.stop', side: 'step' },
+  { operation: 'delete', job: 'vm.delete', side: 'step' },
+  { operation: 'expunge', job: 'vm.expunge', side: 'step' },
+  { operation: 'cancelled create', job: 'vm.create', side: 'undo' },
+] as const;
+export type OperationName = (typeof operations)[number]['operation'];
 
 export interface Step {
-  readonly job: OperationName;
+  readonly operation: OperationName;
   readonly step: string;
 }
 
@@ -33,31 +39,37 @@ export interface Kill extends Step {
   readonly meanwhile: boolean;
 }
 
-/** The steps that an undisturbed life passed, each once. */
+/** The steps that undisturbed operations passed, each once. */
 export function stepsOf(hits: readonly Hit[]): Step[] {
-  const passed = hits.filter(({ point }) => point === 'job.step.before');
-  return operations.flatMap((job) => {
-    const names = passed
-      .filter(({ facts }) => facts['job'] === job)
-      .map(({ facts }) => String(facts['step']));
-    return [...new Set(names)].map((step) => ({ job, step }));
+  return operations.flatMap(({ operation, job, side }) => {
+    const passed = hits.filter(({ point, facts }) => point === `job.${side}.before` && facts['job'] === job);
+    return [...new Set(passed.map(({ facts }) => String(facts['step'])))].map((step) => ({
+      operation,
+      step,
+    }));
   });
 }
 
+/** What the failpoint at the place is called, and what tells it from others. */
+export function failpointOf({ operation, step, when }: Kill): Pick<Rule, 'point' | 'facts'> {
+  const { job = '', side = 'step' } = operations.find((each) => each.operation === operation) ?? {};
+  return { point: `job.${side}.${when}`, facts: { job, step } };
+}
+
 /**
- * One kill for each operation of a life. Seeds that follow one another go through the steps in turn, each time with
+ * One kill for each operation. Seeds that follow one another go through the steps in turn, each time with
  * the next part and side, so that a few cover every step and every part, and as many as there are places cover each
  * place once.
  */
 export function killsOf(seed: number, steps: readonly Step[]): Kill[] {
-  return operations.map((job, index) => {
-    const own = steps.filter((step) => step.job === job);
+  return operations.map(({ operation }, index) => {
+    const own = steps.filter((step) => step.operation === operation);
     const at = seed % own.length;
     const step = own[at];
     const round = Math.floor(seed / own.length);
     const side = (at + index + stride * round) % sides.length;
     const chosen = sides[side];
-    if (!step || !chosen) throw new Error(`${job} has no steps`);
+    if (!step || !chosen) throw new Error(`${operation} has no steps`);
     const next = random(seed * operations.length + index);
     return { ...step, ...chosen, downMs: Math.floor(next() * 300), meanwhile: next() < 0.5 };
   });

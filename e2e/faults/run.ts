@@ -7,6 +7,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Operation } from '@nephos/proto/google/longrunning/operations';
+import type { Status } from '@nephos/proto/google/rpc/status';
 import { systemClock } from '@nephos/service';
 import {
   atRest,
@@ -21,14 +22,14 @@ import {
   startPlatformProcesses,
   type Verdict,
 } from '@nephos/testing';
-import { type Kill, killsOf, type OperationName, type Step, stepsOf } from './places.ts';
+import { failpointOf, type Kill, killsOf, type OperationName, type Step, stepsOf } from './places.ts';
 
 /** What became of one operation and the kill at it. */
 export interface Outcome extends Kill {
   readonly seed: number;
   /** Whether the place was reached. */
   readonly struck: boolean;
-  /** `ok`, the reason of a failure, or that it did not end. */
+  /** `as asked`, or what became of it instead. */
   readonly ended: string;
   readonly tookMs: number;
 }
@@ -72,21 +73,23 @@ export async function runSeeds(seeds: readonly number[], say: (line: string) => 
     outcomes.push(...lived);
     problems.push(...problemsOf(lived));
     problems.push(...(await atRest(platform)).map((fault) => `seed ${seed}: ${fault}`));
-    say(
-      `seed ${seed}: ${lived.map(({ job, step, when, part, ended, tookMs }) => `${job} ${when} ${step} without ${part}: ${ended} in ${tookMs} ms`).join('; ')}`,
-    );
+    say(`seed ${seed}: ${lived.map(lineOf).join('; ')}`);
   }
   const verdict = await judge(platform);
   return { steps, outcomes, problems: [...problems, ...verdict.problems], verdict };
 }
 
+function lineOf({ operation, step, when, part, ended, tookMs }: Outcome): string {
+  return `${operation}, ${part} killed ${when} ${step}: ${ended} in ${tookMs} ms`;
+}
+
 function problemsOf(outcomes: readonly Outcome[]): string[] {
   return outcomes.flatMap((outcome) => {
-    const { seed, job, step, when, part, struck, ended } = outcome;
-    const place = `seed ${seed}, ${job} ${when} ${step}, ${part} killed`;
+    const { seed, operation, step, when, part, struck, ended } = outcome;
+    const place = `seed ${seed}, ${operation} ${when} ${step}, ${part} killed`;
     return [
       ...(struck ? [] : [`${place}: the place was not reached`]),
-      ...(ended === 'ok' ? [] : [`${place}: the operation ended with ${ended}`]),
+      ...(ended === 'as asked' ? [] : [`${place}: the operation ended with ${ended}`]),
     ];
   });
 }
@@ -111,51 +114,77 @@ class FaultRun {
 
   async live(seed: number, kills: readonly Kill[]): Promise<Outcome[]> {
     const { api } = this.#platform;
-    const { zone, template } = this.#ground;
-    const header = { displayName: `seed-${seed}`, zone };
-    const spec = { vcpus: 1, memoryBytes: 2n ** 27n, template };
-    let name = '';
-    const verbs: Readonly<Record<OperationName, () => Promise<Operation>>> = {
-      'vm.create': () => api.vms.createVm({ vm: { header, spec } }),
-      'vm.stop': () => api.vms.stopVm({ name }),
-      'vm.delete': () => api.vms.deleteVm({ name }),
-      'vm.expunge': () => api.vms.expungeVm({ name }),
-    };
     const outcomes: Outcome[] = [];
-    for (const [job, verb] of Object.entries(verbs)) {
-      const kill = kills.find((each) => each.job === job);
-      const outcome = await this.#struck(kill, verb);
+    const strike = async (operation: OperationName, verb: () => Promise<Operation>): Promise<void> => {
+      const kill = kills.find((each) => each.operation === operation);
+      const outcome = await this.#struck(kill, verb, operation === 'cancelled create');
       if (kill) outcomes.push({ ...kill, seed, ...outcome });
-      const { vms } = await api.vms.listVms({ filter: `display_name = "seed-${seed}"`, showDeleted: true });
-      if (vms[0]) name = nameOf(vms[0]);
-    }
+    };
+    await strike('create', () => this.#create(`seed-${seed}`));
+    const name = await this.#find(`seed-${seed}`);
+    await strike('stop', () => api.vms.stopVm({ name }));
+    await strike('delete', () => api.vms.deleteVm({ name }));
+    await strike('expunge', () => api.vms.expungeVm({ name }));
+    await strike('cancelled create', () => this.#create(`cancelled-${seed}`));
+    await finished(api, await api.vms.expungeVm({ name: await this.#find(`cancelled-${seed}`) }));
     return outcomes;
   }
 
+  #create(displayName: string): Promise<Operation> {
+    const { zone, template } = this.#ground;
+    const spec = { vcpus: 1, memoryBytes: 2n ** 27n, template };
+    return this.#platform.api.vms.createVm({ vm: { header: { displayName, zone }, spec } });
+  }
+
+  async #find(displayName: string): Promise<string> {
+    const filter = `display_name = "${displayName}"`;
+    return nameOf((await this.#platform.api.vms.listVms({ filter, showDeleted: true })).vms[0]);
+  }
+
   /** One operation, with a kill on its way. Returns once it ended and the part is back. */
-  async #struck(kill: Kill | undefined, verb: () => Promise<Operation>) {
+  async #struck(kill: Kill | undefined, verb: () => Promise<Operation>, cancelled: boolean) {
     const began = systemClock.monotonic();
+    const asked = Promise.withResolvers<Operation>();
     let back: Promise<void> | undefined;
     if (kill) {
-      const { job, step, when } = kill;
       this.#control.reset();
       this.#control.add({
-        point: `job.step.${when}`,
-        facts: { job, step },
+        ...failpointOf(kill),
         nth: 1,
         action: async () => {
           back = this.#killAndRestart(kill);
+          back.catch(() => undefined);
           if (!kill.meanwhile) await back;
           return 'go' as const;
         },
       });
     }
-    const ended = await this.#end(verb);
+    if (cancelled) this.#cancelLate(asked.promise);
+    const ended = await this.#end(async () => {
+      const operation = await verb();
+      asked.resolve(operation);
+      return operation;
+    });
     const tookMs = Math.round(systemClock.monotonic() - began);
     await back;
-    return { struck: back !== undefined, ended, tookMs };
+    const expected = cancelled ? 'cancelled' : 'ok';
+    return { struck: back !== undefined, ended: ended === expected ? 'as asked' : ended, tookMs };
   }
 
+  /** Cancels a create once its machine was started: all of it is to be undone. */
+  #cancelLate(asked: Promise<Operation>): void {
+    this.#control.add({
+      point: 'job.step.after',
+      facts: { job: 'vm.create', step: 'start' },
+      nth: 1,
+      action: async () => {
+        await this.#platform.api.operations.cancelOperation({ name: (await asked).name });
+        return 'error' as const;
+      },
+    });
+  }
+
+  /** `ok`, `cancelled`, the message of a failure, or that it did not end. */
   async #end(verb: () => Promise<Operation>): Promise<string> {
     const late = AbortSignal.timeout(operationMs);
     const { api } = this.#platform;
@@ -164,7 +193,7 @@ class FaultRun {
     );
     const done = verb()
       .then((operation) => finished(api, operation))
-      .then(({ result }) => (result?.$case === 'error' ? result.value.message : 'ok'));
+      .then(({ result }) => (result?.$case === 'error' ? outcomeOf(result.value) : 'ok'));
     return await Promise.race([done, over]);
   }
 
@@ -175,6 +204,13 @@ class FaultRun {
     await systemClock.sleep(downMs);
     await again(() => (part === 'nats-server' ? nats.restart() : services[part].start()));
   }
+}
+
+/** google.rpc.Code. */
+const cancelledCode = 1;
+
+function outcomeOf({ code, message }: Status): string {
+  return code === cancelledCode ? 'cancelled' : message;
 }
 
 const starts = 5;
