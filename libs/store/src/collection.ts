@@ -93,12 +93,16 @@ export interface Query {
   readonly limit: number;
   /** `nextCursor` of a page of the same query; the limit may differ. */
   readonly cursor?: string;
+  /** True: the page has a cursor for each of its items. */
+  readonly cursors?: boolean;
 }
 
 /** A page. Without `nextCursor` there is no more. */
 export interface Page<T> {
   readonly items: Stored<T>[];
   readonly nextCursor?: string;
+  /** The position behind each item, where the query asked for them. */
+  readonly cursors?: readonly string[];
 }
 
 /** What the stored document must look like for a write to go through: its revision, or values of its fields. */

@@ -17,7 +17,7 @@ import type {
   WriteResult,
 } from './collection.ts';
 import { checkFieldPath } from './definition.ts';
-import type { Driver, EventToAdd, WriteRequest, Written } from './driver.ts';
+import type { Driver, EventToAdd, Row, WriteRequest, Written } from './driver.ts';
 import { notFound } from './failures.ts';
 import { KeyedQueue } from './keyed-queue.ts';
 import type { OutboxHub } from './outbox.ts';
@@ -71,8 +71,10 @@ export class DocumentCollection<T> implements Collection<T> {
     const page = rows.slice(0, plan.limit);
     const items = page.map((row) => readRow(this.#definition, row));
     const last = page.at(-1);
-    if (rows.length <= plan.limit || last === undefined) return { items };
-    return { items, nextCursor: cursorBehind(plan, last.id, last.value) };
+    const behind = ({ id, value }: Row): string => cursorBehind(plan, id, value);
+    const found = { items, ...(query.cursors === true && { cursors: page.map(behind) }) };
+    if (rows.length <= plan.limit || last === undefined) return found;
+    return { ...found, nextCursor: behind(last) };
   }
 
   async count(where: Where = {}): Promise<number> {

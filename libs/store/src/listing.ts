@@ -66,10 +66,10 @@ export async function listPage<T>(
   for (let batch = 0; batch < maxBatches && items.length < most; batch += 1) {
     const wanted = most - items.length;
     const limit = everyMatches ? wanted : Math.max(wanted, batchSize);
-    const page: Page<T> = await collection.find({ ...query, limit, ...(cursor !== undefined && { cursor }) });
+    const asked = { ...query, limit, cursors: true, ...(cursor !== undefined && { cursor }) };
+    const page: Page<T> = await collection.find(asked);
     const used = takeMatching(page.items, matches, items, most);
-    cursor =
-      used === page.items.length ? page.nextCursor : await cursorAfter(collection, query, cursor, used);
+    cursor = used === page.items.length ? page.nextCursor : page.cursors?.[used - 1];
     if (cursor === undefined) break;
   }
   return { items, nextPageToken: pageTokenOf(cursor, mark) };
@@ -89,17 +89,6 @@ function takeMatching<T>(
     if (matches(stored)) into.push(stored);
   }
   return used;
-}
-
-/** The cursor behind the first `count` documents of a page. */
-async function cursorAfter<T>(
-  collection: Pick<Collection<T>, 'find'>,
-  query: Omit<Query, 'limit'>,
-  cursor: string | undefined,
-  count: number,
-): Promise<string | undefined> {
-  const page = await collection.find({ ...query, limit: count, ...(cursor !== undefined && { cursor }) });
-  return page.nextCursor;
 }
 
 function asStored(conditions: readonly FilterCondition[], fields: ListFields): FilterCondition[] {

@@ -124,3 +124,36 @@ test('the method’s own condition hides documents in every page', async () => {
   expect(page.items.every(({ value }) => value.size % 2 === 0)).toBe(true);
   expect(page.items).toHaveLength(all.filter(({ size }) => size % 2 === 0).length);
 });
+
+test('what is written or removed while a page is made neither repeats a match nor hides one', async () => {
+  const mixed = await store.collection(defineCollection<Thing>({ ...things, name: 'mixed' }));
+  const value: Thing = { owner: 'one', state: 'up', size: 1, labels: {} };
+  const idOf = (index: number): string => String(index).padStart(6, '0');
+  for (let index = 100; index < 120; index += 1) await mixed.insert(idOf(index), value);
+  let next = 200;
+  const removed = new Set<string>();
+  // As other calls would between two reads of the same list: one comes in front, one that was told goes.
+  const busy = {
+    async find(query: Parameters<typeof mixed.find>[0]) {
+      const page = await mixed.find(query);
+      await mixed.insert(idOf(next++), { ...value, size: 2 });
+      const [gone] = page.items;
+      if (gone !== undefined) {
+        removed.add(gone.id);
+        await mixed.remove(gone.id);
+      }
+      return page;
+    },
+  };
+  const seen: string[] = [];
+  let pageToken = '';
+  do {
+    const request = { filter: 'size = 1', pageSize: 3, pageToken };
+    const page = await listPage(busy, request, { indexes: things.indexes, fields });
+    seen.push(...page.items.map(({ id }) => id));
+    pageToken = page.nextPageToken;
+  } while (pageToken !== '');
+  expect(new Set(seen).size).toBe(seen.length);
+  expect(seen).toEqual(Array.from({ length: 20 }, (_, at) => idOf(119 - at)));
+  expect(removed.size).toBeGreaterThan(0);
+});

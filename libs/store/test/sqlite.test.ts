@@ -1,8 +1,10 @@
 // The SQLite adapter: the conformance suite, and what is its own: the file, its lock, its thread.
+import { execFile } from 'node:child_process';
 import { mkdtemp, open, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { promisify } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import { Exhausted, Invalid, systemClock, Unavailable } from '@nephos/service';
 import { storeConformance } from '../src/conformance.ts';
@@ -199,3 +201,17 @@ async function damage(file: string): Promise<void> {
   for (let page = 8; page < pages; page += 1)
     await handle.write(Buffer.alloc(4096, 0xff), 0, 4096, page * 4096);
 }
+
+test('a second open in the same process does not let go of the lock that keeps other processes out', () =>
+  withFolder(async (folder) => {
+    const file = `${folder}/store.db`;
+    await using _store = await openStore({ url: `sqlite://${file}`, clock: systemClock });
+    await expect(openStore({ url: `sqlite://${file}`, clock: systemClock })).rejects.toThrow(
+      'held by another',
+    );
+    const script = `
+      const db = new (require('node:sqlite').DatabaseSync)(process.argv[1], { timeout: 0 });
+      try { db.exec('BEGIN IMMEDIATE'); console.log('got in'); } catch (error) { console.log(error.message); }`;
+    const said = await promisify(execFile)(process.execPath, ['-e', script, file]);
+    expect(said.stdout).toContain('database is locked');
+  }));

@@ -29,8 +29,7 @@ export class Engine {
   /** Throws SQLite's error (see `isBusy`) when the file is held by another process, or is no database. */
   constructor(file: string) {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    // Made here, so that neither the file nor its log (which takes its mode) can be read by other users.
-    closeSync(openSync(file, 'a', 0o600));
+    makeFile(file);
     this.#db = new DatabaseSync(file, { timeout: 0 });
     try {
       this.#db.exec(`
@@ -147,6 +146,18 @@ export class Engine {
     const texts = this.#texts.get(collection);
     if (texts === undefined) throw new Refused({ kind: 'internal', message: `${collection} is not open` });
     return texts;
+  }
+}
+
+/**
+ * Made here, so that neither the file nor its log (which takes its mode) can be read by other users. One that is
+ * there is not opened: closing it again would drop the lock that another store of this process has on it.
+ */
+function makeFile(file: string): void {
+  try {
+    closeSync(openSync(file, 'ax', 0o600));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
 }
 
