@@ -1,6 +1,14 @@
 /** The same request id, however often and whenever: one VM, one operation (DESIGN section 4). */
 import { expect, test } from '@jest/globals';
-import { finished, judge, layGround, startPlatform, succeeded } from '@nephos/testing';
+import { NephosError } from '@nephos/service';
+import {
+  finished,
+  judge,
+  layGround,
+  startPlatform,
+  startPlatformProcesses,
+  succeeded,
+} from '@nephos/testing';
 
 const requestId = '01890a5d-ac96-774b-bcce-b302099a8057';
 
@@ -44,6 +52,34 @@ test('fifty at once, again when it is done, and again after a restart: one VM, t
   const { vms } = await api.vms.listVms({});
   expect(new Set(vms.map(({ header }) => header?.displayName))).toEqual(new Set(['one', 'two']));
   expect(vms).toHaveLength(2);
+  expect((await judge(platform)).problems).toEqual([]);
+});
+
+test('the orchestrator is killed while fifty ask at once: one VM, and all get the same operation', async () => {
+  await using platform = await startPlatformProcesses();
+  const { api, services } = platform;
+  const { zone, template } = await layGround(platform);
+  const request = {
+    vm: { header: { displayName: 'one', zone }, spec: { vcpus: 1, memoryBytes: 2n ** 27n, template } },
+  };
+  /** As a client does whose call was cut: the same again. */
+  const insist = async (): Promise<string> => {
+    for (;;) {
+      try {
+        return (await api.vms.createVm(request, { requestId })).name;
+      } catch (error) {
+        if (!(error instanceof NephosError && error.kind === 'unavailable')) throw error;
+      }
+    }
+  };
+  const asked = Array.from({ length: 50 }, insist);
+  await Promise.race(asked);
+  await services.orchestrator.kill();
+  await services.orchestrator.start();
+  const names = new Set(await Promise.all(asked));
+  expect(names.size).toBe(1);
+  await succeeded(api, { name: [...names][0] ?? '' });
+  expect((await api.vms.listVms({})).vms).toHaveLength(1);
   expect((await judge(platform)).problems).toEqual([]);
 });
 
