@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type FieldViolation, Invalid } from './errors.ts';
-import { Secret } from './secret.ts';
+import { Secret, withoutUrlSecrets } from './secret.ts';
 
 /** How one value is read from its text. `parse` throws an Error whose message says what is allowed. */
 export interface ConfigField<T> {
@@ -177,7 +177,7 @@ function parseFound(entry: ConfigField<unknown>, found: Found, wrong: FieldViola
   try {
     return entry.parse(found.text);
   } catch (error) {
-    const shown = entry.secret ? '(a secret)' : JSON.stringify(found.text);
+    const shown = entry.secret ? '(a secret)' : JSON.stringify(withoutUrlSecrets(found.text));
     wrong.push({ field: found.name, description: `is ${shown}; allowed: ${(error as Error).message}` });
     return undefined;
   }

@@ -65,6 +65,8 @@ export function createLog({ service, version, instanceId, level, to, secrets = [
       base: { service, version, instance: instanceId, pid: process.pid },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
+      // An Error has no fields of its own: without these a line would say `{}` of it.
+      serializers: { err: pino.stdSerializers.err, error: pino.stdSerializers.err },
       mixin: originFields,
     },
     redacting(sink, secrets),

@@ -15,7 +15,7 @@ import { enableFailpoints } from './failpoint.ts';
 import { HealthChecks } from './health-checks.ts';
 import { LifecycleControl } from './lifecycle.ts';
 import { createLog } from './log.ts';
-import { Secret } from './secret.ts';
+import { Secret, urlSecrets } from './secret.ts';
 import { GrpcServer } from './server.ts';
 import type {
   RunningService,
@@ -27,13 +27,11 @@ import type {
 import { startTelemetry } from './telemetry.ts';
 import { newUid } from './uid.ts';
 
-/** Secrets, and the passwords inside URLs. */
+/** Secrets, and the passwords and tokens inside URLs. */
 function secretsOf(config: object): string[] {
   return Object.values(config).flatMap((value: unknown) => {
     if (value instanceof Secret) return [value.reveal()];
-    const password =
-      typeof value === 'string' ? /^[a-z][a-z0-9+.-]*:\/\/[^:@/]*:([^@/]+)@/.exec(value)?.[1] : undefined;
-    return password === undefined ? [] : [password, decodeURIComponent(password)];
+    return typeof value === 'string' ? urlSecrets(value) : [];
   });
 }
 

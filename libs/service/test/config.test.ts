@@ -91,6 +91,13 @@ describe('values', () => {
 });
 
 describe('secrets', () => {
+  test('a URL that is refused is shown without its password', () => {
+    const schema = { nats: config.url({ description, schemes: ['nats'] }) };
+    const parse = () => parseConfig(schema, { NEPHOS_NATS: 'http://me:hunter2@host:1' });
+    expect(parse).toThrow('http://me:[secret]@host:1');
+    expect(parse).not.toThrow('hunter2');
+  });
+
   test('come from a file too, and never show themselves', async () => {
     const folder = await mkdtemp(path.join(tmpdir(), 'nephos-config-'));
     try {

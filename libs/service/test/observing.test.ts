@@ -18,11 +18,42 @@ import {
   type ServiceContext,
   startService,
 } from '../src/index.ts';
+import { createLog } from '../src/log.ts';
 import { EchoDefinition, echoService, plainEcho, quiet, startEcho } from './echo.ts';
 
 type Line = Record<string, unknown>;
 
 describe('logs', () => {
+  test('an error is told whichever of the two usual names its field has', () => {
+    const lines: string[] = [];
+    const to = { write: (line: string) => void lines.push(line) };
+    const log = createLog({ service: 'a', version: '1', instanceId: 'i', level: 'info', to });
+    log.warn({ error: new Error('the disk is gone') }, 'it failed');
+    log.warn({ err: new Error('the wire is cut') }, 'it failed too');
+    log.warn({ error: 'in words' }, 'it failed again');
+    expect(lines.join('')).toContain('the disk is gone');
+    expect(lines.join('')).toContain('the wire is cut');
+    expect(JSON.parse(lines[2] ?? '')).toMatchObject({ error: 'in words' });
+  });
+
+  test('passwords and tokens of every broker in a list stay out of the lines', async () => {
+    const raw: string[] = [];
+    const nats = 'nats://me:first-pass@a:1,nats://second-token@b:2,nats://me:100%@c:3';
+    const speaker = defineService({
+      name: 'speaker',
+      version: '1',
+      config: {},
+      async start({ log, config: { nats: where } }) {
+        log.info({ where }, `connecting to ${where}`);
+      },
+    });
+    const env = { NEPHOS_NATS: nats, NEPHOS_DRAIN_DELAY: '0ms' };
+    const service = await startService(speaker, { env, logTo: { write: (line) => raw.push(line) } });
+    await service.stop();
+    expect(raw.join('')).toContain('[secret]');
+    expect(raw.join('')).not.toMatch(/first-pass|second-token|100%/);
+  });
+
   test('a line carries the request id, the trace and the job of the work it was made in, and no secret', async () => {
     const raw: string[] = [];
     const secret = 'tr\\"icky/secret';
