@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Instance } from '@nephos/proto/nephos/directory/v1/instance';
-import { newUid } from '@nephos/service';
+import { hostAndPort, newUid } from '@nephos/service';
 
 /** Replaces a file whole, making its folder. */
 export async function replaceFile(file: string, text: string): Promise<void> {
@@ -33,6 +33,16 @@ export function readArray(file: string): readonly unknown[] {
   }
 }
 
+/** The instance, if it is one and calls can be made to its address: a file may have been edited. */
+function reachable(item: unknown): readonly Instance[] {
+  try {
+    const instance = Instance.fromJSON(item);
+    return hostAndPort(instance.address).port > 0 ? [instance] : [];
+  } catch {
+    return [];
+  }
+}
+
 export class ListCache {
   readonly #folder: string;
   readonly #waiting = new Map<string, readonly Instance[]>();
@@ -45,20 +55,23 @@ export class ListCache {
   }
 
   read(service: string): readonly Instance[] {
-    return readArray(this.#file(service)).map((item) => Instance.fromJSON(item));
+    return readArray(this.#file(service)).flatMap(reachable);
   }
 
   /** Keeps the newest list of a service; of lists that come faster than the disk, the last. */
   keep(service: string, instances: readonly Instance[]): void {
     this.#waiting.set(service, instances);
-    this.#writing ??= this.#write().finally(() => {
-      this.#writing = undefined;
-    });
+    this.#writing ??= this.#writeAll();
   }
 
   /** Resolves when all that was kept is on disk. */
   async flush(): Promise<void> {
     await this.#writing;
+  }
+
+  async #writeAll(): Promise<void> {
+    while (this.#waiting.size > 0) await this.#write();
+    this.#writing = undefined;
   }
 
   async #write(): Promise<void> {

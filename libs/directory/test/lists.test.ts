@@ -59,6 +59,11 @@ test('lists survive on disk; a torn file is none', async () => {
   expect((await readdir(folder)).sort()).toEqual(['a.json', 'b.json']);
   await writeFile(path.join(folder, 'a.json'), '[{"address": "127.');
   expect(cache.read('a')).toEqual([]);
+  await writeFile(
+    path.join(folder, 'a.json'),
+    '[null, 7, {"address": "nowhere"}, {"address": "127.0.0.1:7"}]',
+  );
+  expect(cache.read('a')).toMatchObject([{ address: '127.0.0.1:7' }]);
   expect(failures).toEqual([]);
   await rm(folder, { recursive: true });
 });

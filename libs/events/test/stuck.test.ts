@@ -44,14 +44,14 @@ async function eventsOf(owner: string, stream: string = streams.events): Promise
 function encoded(owner: string, uid: string, seq: number) {
   const address = { entity: 'zone', uid, owner, zone: '' };
   const payload = {
-    tree: 'entities',
+    tree: 'entities' as const,
     address,
     verb: 'updated',
     source: '/nephos/test',
     name: `zones/${uid}`,
     schema: 'nephos.orchestration.v1.Zone',
     change: { new: { description: String(seq) }, changedPaths: ['description'] },
-  } as const;
+  };
   const body = encodeEvent(payload, { seq, firstSeq: seq, at: '2026-01-01T00:00:00Z' });
   return { subject: subjectOf('entities', address), body, id: eventId(address, seq) };
 }

@@ -1,8 +1,9 @@
 /** Instances come, change and go; whoever watches is told, and events tell the rest. */
 import { expect, test } from '@jest/globals';
 import { Health } from '@nephos/directory';
+import { connectBus, follow, removedHeader, streams } from '@nephos/events';
 import { startNatsServer } from '@nephos/events/testing';
-import { formatAddress, newUid } from '@nephos/service';
+import { formatAddress, newUid, systemClock } from '@nephos/service';
 import { clientOf, listed, reached, Stack } from './stack.ts';
 
 /** So long that no test sees it end. */
@@ -157,4 +158,67 @@ test('pages go through all instances once', async () => {
     pageToken = page.nextPageToken;
   }
   expect(seen).toEqual(uids);
+});
+
+test('a lease of odd nanoseconds does not make every list fail', async () => {
+  await using stack = new Stack();
+  const nats = stack.use(await startNatsServer());
+  const directory = await stack.directory(nats.url);
+  const client = clientOf(await stack.service('caller'), directory);
+  const uid = newUid();
+  const instance = { header: { uid }, service: 'odd', address: '127.0.0.1:1', health: Health.SERVING };
+  await client.registerInstance({
+    instance: { ...instance, leaseTtl: { seconds: 30n, nanos: 1 } },
+    beat: 1n,
+  });
+  const { instances } = await client.listInstances({ filter: 'service = "odd"' });
+  expect(instances).toMatchObject([{ leaseTtl: { seconds: 30n, nanos: 0 } }]);
+});
+
+test('an instance larger than the bus takes is refused, rather than keeping every lease from ending', async () => {
+  await using stack = new Stack();
+  const nats = stack.use(await startNatsServer());
+  const directory = await stack.directory(nats.url);
+  const client = clientOf(await stack.service('caller'), directory);
+  const instance = { service: 'large', address: '127.0.0.1:1', health: Health.SERVING };
+  const grpcServices = Array.from({ length: 8000 }, (_, at) => `${'x'.repeat(200)}${at}`);
+  const large = client.registerInstance({
+    instance: { ...instance, header: { uid: newUid() }, grpcServices },
+    beat: 1n,
+  });
+  await expect(large).rejects.toThrow('grpc_services');
+  const most = {
+    header: { uid: newUid(), displayName: 'n'.repeat(63) },
+    grpcServices: Array.from({ length: 256 }, (_, at) => `${'x'.repeat(250)}${at}`),
+  };
+  await client.registerInstance({ instance: { ...instance, ...most }, beat: 1n });
+});
+
+test('what is removed bears the mark by which followers leave it out and sweepers find it', async () => {
+  await using stack = new Stack();
+  const nats = stack.use(await startNatsServer());
+  const directory = await stack.directory(nats.url);
+  const caller = await stack.service('caller');
+  const one = await stack.service('orchestrator', { leaseMs: longLeaseMs });
+  await listed(caller.handle, 'orchestrator', (uids) => uids.length === 1);
+  await clientOf(caller, directory).getInstance({ name: `instances/${one.id}` });
+  const log = { debug() {}, info() {}, warn() {}, error() {} };
+  await using bus = await connectBus({ name: 'follower', nats: nats.url, clock: systemClock, log });
+  const { jsm } = await bus.ready();
+  const last = () =>
+    jsm.direct.getMessage(streams.state, { last_by_subj: `nephos.v1._._.instance.${one.id}` });
+  await one.stop();
+  let message = await last();
+  while (message?.json<{ type: string }>().type !== 'dev.nephos.instance.v1.deleted') {
+    await systemClock.sleep(20);
+    message = await last();
+  }
+  const stop = new AbortController();
+  const filter = { entity: 'instance' };
+  for await (const item of follow(bus, { filter, signal: stop.signal })) {
+    if (item.kind === 'snapshot') expect(item.event.uid).not.toBe(one.id);
+    if (item.kind === 'synced') stop.abort();
+  }
+  // Others may still run an earlier version of this service's readers, which compare the value.
+  expect(message.header.get(removedHeader)).toBe('1');
 });

@@ -34,7 +34,7 @@ export async function announce(session: Session, record: InstanceRecord): Promis
     },
     pending,
   );
-  const headers = record.ended ? { [removedHeader]: 'true' } : {};
+  const headers = record.ended ? { [removedHeader]: '1' } : {};
   await session.publisher.publish(
     subjectOf('entities', address),
     body,

@@ -81,8 +81,16 @@ export class RecordBucket {
 function keptOf(entry: { readonly revision: number; readonly operation: string; string(): string }): Kept {
   const { revision } = entry;
   if (entry.operation !== 'PUT') return { record: undefined, revision };
-  const record = JSON.parse(entry.string()) as InstanceRecord;
-  return { record: record.schema <= schemaVersion + 1 ? record : undefined, revision };
+  const record = parsed(entry.string());
+  return { record: record && record.schema <= schemaVersion + 1 ? record : undefined, revision };
+}
+
+function parsed(text: string): InstanceRecord | undefined {
+  try {
+    return (JSON.parse(text) as InstanceRecord | null) ?? undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function unavailable(cause: unknown): never {

@@ -48,7 +48,7 @@ export function messageOf(state: PublicState, load: number): Instance {
 }
 
 export function durationOf(ms: number): Duration {
-  return { seconds: BigInt(Math.floor(ms / 1000)), nanos: (ms % 1000) * 1_000_000 };
+  return { seconds: BigInt(Math.floor(ms / 1000)), nanos: Math.round((ms % 1000) * 1_000_000) };
 }
 
 /** Throws Invalid for a health that is not one of the three. */
@@ -67,7 +67,7 @@ export function factsOf(instance: Instance | undefined, now: string): { uid: str
   const given = instance ?? Instance.fromPartial({});
   const { header, process } = given;
   const leaseMs = given.leaseTtl
-    ? Number(given.leaseTtl.seconds) * 1000 + given.leaseTtl.nanos / 1e6
+    ? Math.round(Number(given.leaseTtl.seconds) * 1000 + given.leaseTtl.nanos / 1e6)
     : leaseBounds.usual;
   const facts: InstanceFacts = {
     service: given.service,
@@ -83,7 +83,7 @@ export function factsOf(instance: Instance | undefined, now: string): { uid: str
     process: {
       host: process?.host ?? '',
       pid: process?.pid ?? 0,
-      startTime: process?.startTime?.toISOString() ?? now,
+      startTime: timeOf(process?.startTime) ?? now,
     },
   };
   const uid = header?.uid ?? '';
@@ -102,10 +102,24 @@ function violations(uid: string, facts: InstanceFacts, healthKnown: boolean): Fi
     [facts.weight > 0, 'weight', '0 or more'],
     [facts.leaseMs >= leaseBounds.least && facts.leaseMs <= leaseBounds.most, 'lease_ttl', '1 s to 60 s'],
     [facts.zone.length <= 128, 'header.zone', 'at most 128 characters'],
+    // A record that the bus would not take could neither be kept nor taken out.
+    [facts.displayName.length <= 63, 'header.display_name', 'at most 63 characters'],
+    [facts.address.length <= 300, 'address', 'at most 300 characters'],
+    [facts.process.host.length <= 255, 'process.host', 'at most 255 characters'],
+    [
+      facts.grpcServices.length <= 256 && facts.grpcServices.every(({ length }) => length <= 255),
+      'grpc_services',
+      'at most 256 names of at most 255 characters',
+    ],
   ];
   return checks.flatMap(([fits, field, description]) =>
     fits ? [] : [{ field: `instance.${field}`, description }],
   );
+}
+
+/** Undefined for none, and for one that is no time that can be written. */
+function timeOf(time: Date | undefined): string | undefined {
+  return time === undefined || Number.isNaN(time.getTime()) ? undefined : time.toISOString();
 }
 
 function isAddress(text: string): boolean {
