@@ -21,7 +21,7 @@ export interface Run {
 const callMs = 30_000;
 const startMs = 120_000;
 /** Fence sequences: they rise in the order in which the steps of any one job can reach the host. */
-const sequences = {
+export const sequences = {
   clear: 1,
   replace: 2,
   start: 3,
@@ -106,28 +106,18 @@ async function requestStart(
   const { client, host } = await operation.deps.links.hypervisor(run.hostUid);
   const fence = operation.fence(operation.vmUid, sequences.start);
   const options = { signal, deadlineMs: startMs };
-  await stopOlderRun(operation, run, signal);
+  // An earlier run that was believed gone and runs after all would keep this one from starting.
+  await stopAnyRun(operation, run.hostUid, { sequence: sequences.start, but: run.uid, signal });
   const { observation } = await client.startMachine({ fence, host, machine }, options);
   if (observation?.state === Seen.RUNNING || observation?.state === Seen.PAUSED) return observation;
   const why = observation?.message ? `: ${observation.message}` : '';
   throw new Precondition('HYPERVISOR_FAILED', `the machine does not run after its start${why}`);
 }
 
-/** An earlier run that was believed gone and runs after all would keep this one from starting. */
-async function stopOlderRun(operation: Operation, run: Run, signal: AbortSignal): Promise<void> {
-  const { vmUid } = operation;
-  const { client, host } = await operation.deps.links.hypervisor(run.hostUid);
-  const { observation: seen } = await client.getMachine({ host, vmUid }, { signal, deadlineMs: callMs });
-  if (!seen?.managed || seen.state === Seen.GONE || seen.incarnationUid === run.uid) return;
-  const fence = operation.fence(vmUid, sequences.start);
-  const { incarnationUid } = seen;
-  await client.stopMachine({ fence, host, vmUid, incarnationUid }, { signal, deadlineMs: callMs });
-}
-
+/** Asks the host even if no start was asked for yet: from then on it refuses an executor that is late with one. */
 async function undoStart(operation: Operation, run: Run, discard: boolean): Promise<void> {
   const { deps, vmUid, job } = operation;
   if (discard && (await operation.vm()).phase !== 'creating') return;
-  if ((await deps.incarnations.get(run.uid)) === undefined) return;
   try {
     await requestStop(operation, { run, graceMs: 0, sequence: sequences.undoStart });
     if (discard) await removeMachine(operation, run.hostUid, sequences.undoStart);
@@ -152,16 +142,16 @@ async function requestStop(
 ): Promise<void> {
   const { deps, vmUid } = operation;
   const { client, host } = await deps.links.hypervisor(run.hostUid);
-  const { observation } = await client.stopMachine(
-    {
-      fence: operation.fence(vmUid, sequence),
-      host,
-      vmUid,
-      incarnationUid: run.uid,
-      grace: { seconds: BigInt(Math.floor(graceMs / 1000)), nanos: (graceMs % 1000) * 1_000_000 },
-    },
-    { ...(signal && { signal }), deadlineMs: graceMs + callMs },
-  );
+  const fence = operation.fence(vmUid, sequence);
+  const grace = { seconds: BigInt(Math.floor(graceMs / 1000)), nanos: (graceMs % 1000) * 1_000_000 };
+  const options = { ...(signal && { signal }), deadlineMs: graceMs + callMs };
+  const stop = (incarnationUid: string) =>
+    client.stopMachine({ fence, host, vmUid, incarnationUid, grace }, options);
+  let { observation } = await stop(run.uid);
+  // Another run than the one on record, believed gone before: the VM is to be stopped, so that one too.
+  if (observation && isThere(observation) && observation.incarnationUid !== run.uid) {
+    ({ observation } = await stop(observation.incarnationUid));
+  }
   const seen = observation ? sightingOf(observation) : gone;
   await deps.incarnations.answered(run.uid, seen);
   if (seen.state === 'gone' || seen.state === 'powered-off') return;
@@ -182,7 +172,7 @@ export async function stopRun(operation: Operation, name: 'stop' | 'clear', grac
       await requestStop(operation, { run: stopped, graceMs, sequence: sequences[name], signal });
       await operation.deps.projector.project(operation.vmUid);
     },
-    { timeoutMs: graceMs + 2 * callMs },
+    { timeoutMs: 2 * (graceMs + callMs) },
   );
 }
 
@@ -200,6 +190,34 @@ export async function rebootRun(operation: Operation): Promise<void> {
       { signal, deadlineMs: callMs },
     );
   });
+}
+
+/** Ours, and not gone. */
+function isThere({ managed, state }: MachineObservation): boolean {
+  return managed && state !== Seen.GONE;
+}
+
+interface StopAny {
+  readonly sequence: number;
+  /** Uid of the run that is let be. */
+  readonly but?: string;
+  readonly signal: AbortSignal;
+}
+
+/** Stops whatever run of the VM the host shows, on record or not. */
+export async function stopAnyRun(
+  operation: Operation,
+  hostUid: string,
+  { sequence, but, signal }: StopAny,
+): Promise<void> {
+  const { deps, vmUid } = operation;
+  const { client, host } = await deps.links.hypervisor(hostUid);
+  const options = { signal, deadlineMs: callMs };
+  const { observation } = await client.getMachine({ host, vmUid }, options);
+  if (!observation || !isThere(observation) || observation.incarnationUid === but) return;
+  const { incarnationUid } = observation;
+  const fence = operation.fence(vmUid, sequence);
+  await client.stopMachine({ fence, host, vmUid, incarnationUid }, options);
 }
 
 /** Forgets the machine on its host; it must be stopped. */

@@ -11,12 +11,13 @@ import type { Fence } from '@nephos/proto/nephos/plugin/v1/plugin';
 import { type Clock, NephosError } from '@nephos/service';
 import type { Stored } from '@nephos/store';
 import type { OperationLeases } from '../adapters/operation-leases.ts';
-import { checkAllowed } from '../domain/vm/phase.ts';
+import { driftOf } from '../domain/vm/drift.ts';
+import { checkAllowed, checkNeeded } from '../domain/vm/phase.ts';
 import type { Failure, OperationKind, Vm } from '../domain/vm/vm.ts';
 import type { AgentLinks, Capacity, Placement } from '../ports.ts';
 import type { Incarnations } from '../reconcile/incarnations.ts';
 import type { Projector } from '../reconcile/projector.ts';
-import type { OperationInput } from '../records/operation.ts';
+import type { OperationInput, OperationLease } from '../records/operation.ts';
 import type { VmEntities } from '../records/vm.ts';
 import type { VolumeEntities } from '../records/volume.ts';
 
@@ -105,13 +106,13 @@ export class Operation {
       'acquire',
       async () => {
         const held = await deps.leases.get(vmUid);
-        if (held?.holder?.jobUid === job.uid) return held.generation;
-        // What is expunged has no VM any more, only what is owed for it.
-        if (!held?.expunged) checkAllowed(this.#kind, await this.vm());
+        // Whoever asked looked before it was held: another operation may have come between and changed the VM.
+        if (held?.holder?.jobUid === job.uid) return await this.#checked(held);
+        await this.#checked(held);
         const input = job.input;
-        const { generation } = await deps.leases.acquire({ vmUid, kind: this.#kind, jobUid: job.uid, input });
+        const lease = await deps.leases.acquire({ vmUid, kind: this.#kind, jobUid: job.uid, input });
         await deps.projector.project(vmUid);
-        return generation;
+        return await this.#checked(lease);
       },
       {
         undo: async () => {
@@ -152,6 +153,21 @@ export class Operation {
       epoch: this.job.fence.epoch,
       sequence: BigInt(sequence),
     };
+  }
+
+  /** The lease's generation, if what is to be done is right for the VM as it is now. */
+  async #checked(lease: OperationLease | undefined): Promise<number> {
+    const generation = lease?.generation ?? 0;
+    // What is expunged has no VM any more, only what is owed for it.
+    if (lease?.expunged) return generation;
+    const vm = await this.vm();
+    checkAllowed(this.#kind, vm);
+    if (this.job.input.ifNeeded === true) {
+      const { clock, projector } = this.deps;
+      const now = clock.now().toISOString();
+      checkNeeded(this.#kind, vm, driftOf(vm, { ...(await projector.seen(vm)), now }));
+    }
+    return generation;
   }
 
   async #release(): Promise<void> {

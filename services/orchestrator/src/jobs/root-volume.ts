@@ -3,7 +3,7 @@
  * asked, and what is there after it answered; so whatever a crash interrupts can be found and finished. If the host
  * cannot be asked to remove a disk, the record stays `expunging`: the debt is paid when the host is back.
  */
-import { AlreadyExists, NotFound, touched, Unavailable } from '@nephos/service';
+import { AlreadyExists, Conflict, NotFound, touched, Unavailable } from '@nephos/service';
 import type { Stored } from '@nephos/store';
 import type { Vm } from '../domain/vm/vm.ts';
 import { moveVolume, type Volume, type VolumeState } from '../domain/volume/volume.ts';
@@ -93,7 +93,7 @@ export async function createDisk(operation: Operation): Promise<void> {
     async ({ signal }) => {
       const vm = await operation.vm();
       if ((await deps.volumes.get(vm.rootVolumeUid))?.value.state === 'ready') return;
-      await setState(operation, vm.rootVolumeUid, 'creating');
+      if (!(await setState(operation, vm.rootVolumeUid, 'creating'))) throw recordGone(vm.rootVolumeUid);
       const { client, host } = await deps.links.storage(placed(vm));
       await client.createVolume(
         {
@@ -116,9 +116,14 @@ export async function createDisk(operation: Operation): Promise<void> {
   );
 }
 
+/** Somebody else has undone the creation meanwhile: a disk made now would belong to nobody. */
+function recordGone(volumeUid: string): Conflict {
+  return new Conflict('LEASE_LOST', `volumes/${volumeUid} has no record any more`);
+}
+
+/** Asks the host even if no disk was made yet: from then on it refuses an executor that lost the job and is late. */
 async function undoDisk(operation: Operation, vm: Vm): Promise<void> {
-  const stored = await operation.deps.volumes.get(vm.rootVolumeUid);
-  if (!stored || stored.value.state === 'allocated') return;
+  if (!(await operation.deps.volumes.get(vm.rootVolumeUid))) return;
   try {
     await removeDisk(operation, placed(vm), vm.rootVolumeUid, { sequence: sequences.undoCreate });
   } catch (error) {

@@ -3,7 +3,7 @@
  * The lease record is the proof that the machine was ours. Not there is success; nothing is undone.
  */
 import { orMissing } from '../or-missing.ts';
-import { removeMachine } from './machine.ts';
+import { removeMachine, sequences, stopAnyRun } from './machine.ts';
 import { defineVmJob, type Operation } from './operation.ts';
 import { offHost } from './room.ts';
 import { dropRecord, removeDisk } from './root-volume.ts';
@@ -15,7 +15,9 @@ export const vmClean = defineVmJob({
   async work(operation) {
     const left = await whatIsLeft(operation);
     if (left === null) return;
-    await stopWhateverRuns(operation, left.hostUid);
+    await operation.job.step('stop', ({ signal }) =>
+      stopAnyRun(operation, left.hostUid, { sequence: sequences.clear, signal }),
+    );
     await operation.job.step('machine', async ({ signal }) => {
       await removeMachine(operation, left.hostUid, undefined, signal);
     });
@@ -39,18 +41,6 @@ function whatIsLeft(operation: Operation): Promise<Left | null> {
     if (vm) return vm.hostUid === undefined ? null : { hostUid: vm.hostUid, volumeUid: vm.rootVolumeUid };
     const expunged = (await operation.deps.leases.get(operation.vmUid))?.expunged;
     return expunged?.owedBy ? { hostUid: expunged.owedBy, volumeUid: expunged.volumeUid } : null;
-  });
-}
-
-/** Whatever run of it the host shows: the records may be gone. */
-async function stopWhateverRuns(operation: Operation, hostUid: string): Promise<void> {
-  const { deps, vmUid } = operation;
-  await operation.job.step('stop', async ({ signal }) => {
-    const { client, host } = await deps.links.hypervisor(hostUid);
-    const { observation } = await client.getMachine({ host, vmUid }, { signal });
-    if (!observation?.managed) return;
-    const fence = operation.fence(vmUid, 1);
-    await client.stopMachine({ fence, host, vmUid, incarnationUid: observation.incarnationUid }, { signal });
   });
 }
 

@@ -7,7 +7,7 @@ import { NotFound } from '@nephos/service';
 import { moveTo } from '../domain/vm/phase.ts';
 import type { Vm } from '../domain/vm/vm.ts';
 import { orMissing } from '../or-missing.ts';
-import { removeMachine, stopRun } from './machine.ts';
+import { removeMachine, sequences, stopAnyRun, stopRun } from './machine.ts';
 import { defineVmJob, type Operation } from './operation.ts';
 import { dropRecord, removeDisk, setState } from './root-volume.ts';
 
@@ -49,7 +49,10 @@ async function removeFromHost(operation: Operation): Promise<void> {
   const { job, deps } = operation;
   await job.step('machine', async ({ signal }) => {
     const { hostUid } = await operation.vm();
-    if (hostUid !== undefined) await removeMachine(operation, hostUid, undefined, signal);
+    if (hostUid === undefined) return;
+    // One that the records take for gone would keep the machine from being removed.
+    await stopAnyRun(operation, hostUid, { sequence: sequences.remove, signal });
+    await removeMachine(operation, hostUid, undefined, signal);
   });
   await job.step('disk', async ({ signal }) => {
     const { hostUid, rootVolumeUid } = await operation.vm();

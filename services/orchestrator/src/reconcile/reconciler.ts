@@ -169,8 +169,8 @@ export class Reconciler {
     if (left > 0) return void clock.timer(left, () => this.nudge(vmUid));
     need.attempts += 1;
     need.since = clock.monotonic();
-    const jobUid = operation === 'vm.create' ? vm.createJob : undefined;
-    await this.#begin(operation, { vmUid, streak }, vm.header, jobUid);
+    if (operation === 'vm.create') await this.#begin(operation, { vmUid }, vm.header, vm.createJob);
+    else await this.#begin(operation, { vmUid, streak, ifNeeded: true }, vm.header);
   }
 
   async #begin(kind: OperationKind, input: OperationInput, place: Place, uid?: string): Promise<void> {

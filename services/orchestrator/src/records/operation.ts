@@ -25,6 +25,8 @@ export interface LeaseHolder {
 /** What every job on a VM is told; the rest it reads from the records. */
 export interface OperationInput {
   readonly vmUid: string;
+  /** The reconciler's own doing: refused unless the VM, once held, still needs just this. */
+  readonly ifNeeded?: boolean;
   /** How often in a row it had to be started by itself. */
   readonly streak?: number;
   /** `vm.stop`: milliseconds that the guest may take; 0 cuts its power at once. */

@@ -3,6 +3,7 @@
  * here, so that no two places can disagree.
  */
 import { Precondition } from '@nephos/service';
+import type { Drift } from './drift.ts';
 import type { OperationKind, Phase, Vm } from './vm.ts';
 
 const next: Readonly<Record<Phase, readonly Phase[]>> = {
@@ -36,9 +37,16 @@ export function checkAllowed(kind: OperationKind, vm: Vm): void {
   if (!allowed[kind].includes(vm.phase)) throw forbids(vm, `${kind} is not possible while it is ${vm.phase}`);
   if (kind === 'vm.undelete' && vm.failure)
     throw forbids(vm, 'it was never whole: there is nothing to recover');
+  if (kind === 'vm.clean' && !vm.failure) throw forbids(vm, 'it was whole: what it holds is not waste');
   if (kind === 'vm.reboot' && vm.status.state !== 'running') {
     throw forbids(vm, `it has to run to be rebooted, and is ${vm.status.state}`);
   }
+}
+
+/** Throws `Precondition` STATE_FORBIDS where what the reconciler set out to do is not what the VM needs now. */
+export function checkNeeded(kind: OperationKind, vm: Vm, drift: Drift | undefined): void {
+  if (drift?.kind === 'submit' && drift.operation === kind) return;
+  throw forbids(vm, `${kind} is not needed any more`);
 }
 
 function forbids(vm: Vm, description: string): Precondition {
