@@ -35,6 +35,9 @@ export function addEvents(program: Command, session: Session): void {
     .action(async (options: TailOptions) => tail(session, options));
 }
 
+/** A tail that is killed cannot take its position back from the broker. */
+const forgetAfterMs = 5 * 60_000;
+
 async function tail(session: Session, { entity, owner, zone, from }: TailOptions): Promise<void> {
   const filter = {
     ...(entity !== undefined && { entity }),
@@ -42,7 +45,7 @@ async function tail(session: Session, { entity, owner, zone, from }: TailOptions
     ...(zone !== undefined && { zone: await findName(session, zoneKind, zone) }),
   };
   const bus = await session.platform.bus();
-  const options = { name: `cli-${newUid()}`, filter, from: startOf(from), concurrency: 1 };
+  const options = { name: `cli-${newUid()}`, filter, from: startOf(from), concurrency: 1, forgetAfterMs };
   const subscription = subscribe(bus, options, async (event) => show(session, event));
   await Promise.race([subscription.started, interrupted(session)]);
   if (!session.json) session.note('Listening; Ctrl-C ends it.');
