@@ -91,7 +91,7 @@ export class Submitter implements AsyncDisposable {
 
   /** True when it carried an answer. */
   async #stream(signal: AbortSignal): Promise<boolean> {
-    const frames = new Frames<NewJob>();
+    const frames = new Frames<NewJob>(({ input }) => JSON.stringify(input ?? {}).length);
     let answered = false;
     try {
       for (const { job } of this.#waiting.values()) frames.push(job);

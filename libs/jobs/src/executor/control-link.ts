@@ -98,7 +98,7 @@ export class ControlLink implements ReportSink {
 
   async #connect(signal: AbortSignal): Promise<void> {
     const { clients, clock, owner } = this.#options;
-    const frames = new Frames<ExecutorReport>();
+    const frames = new Frames<ExecutorReport>(textOf);
     const service = clients.of(ExecutorServiceDefinition, this.address);
     let beat: Disposable | undefined;
     try {
@@ -120,6 +120,22 @@ export class ControlLink implements ReportSink {
       frames.end();
       owner.lost(this);
     }
+  }
+}
+
+/** How much JSON text a report carries. */
+function textOf({ report }: ExecutorReport): number {
+  const body = report?.$case === 'job' ? report.value.report : undefined;
+  switch (body?.$case) {
+    case 'stepFinished':
+    case 'stepUndone':
+      return (body.value.step?.input.length ?? 0) + (body.value.step?.result.length ?? 0);
+    case 'child':
+      return JSON.stringify(body.value.job?.input ?? {}).length;
+    case 'finished':
+      return body.value.outcome?.$case === 'result' ? body.value.outcome.value.length : 0;
+    default:
+      return 0;
   }
 }
 

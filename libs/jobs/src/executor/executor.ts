@@ -3,6 +3,7 @@
  * Invariants: a job runs at most once in this process at a time; what job control revokes stops; a job goes on
  * while its stream is down and its reports wait. A crash leaves nothing here: job control assigns anew.
  */
+import type { Status } from '@nephos/proto/google/rpc/status';
 import type {
   ExecutorHello,
   ExecutorOrder,
@@ -10,6 +11,7 @@ import type {
   JobAssignment,
   JobCancellation,
 } from '@nephos/proto/nephos/jobs/v1/executor';
+import { JobBlockReason } from '@nephos/proto/nephos/jobs/v1/jobs';
 import { type Around, Internal, type ServiceContext } from '@nephos/service';
 import type { JobDefinition } from '../definition.ts';
 import { runJob } from '../run/job-run.ts';
@@ -192,7 +194,7 @@ class JobExecutor<D> implements Executor, LinkOwner {
     } catch (error) {
       if (held.dropped) return;
       scope.log.error({ err: error }, 'the run of a job broke');
-      outcome = { kind: 'retry', error: statusOf(error), backoffMs: 1000 };
+      outcome = brokenRun(assignment, statusOf(error));
     }
     await held.conclude(outcome);
   }
@@ -246,6 +248,16 @@ class JobExecutor<D> implements Executor, LinkOwner {
     for (const link of links) link.send({ report: { $case: 'goodbye', value: {} } });
     await Promise.all(links.map((link) => link.close()));
   }
+}
+
+/** Tries in a row of an unwinding that our own code does not get through before a person is asked. */
+const mostBrokenUnwindings = 5;
+
+function brokenRun({ unwind, attempt }: JobAssignment, error: Status): RunOutcome {
+  if (unwind === undefined || attempt < mostBrokenUnwindings)
+    return { kind: 'retry', error, backoffMs: 1000 };
+  const message = `its unwinding breaks: ${error.message}`;
+  return { kind: 'blocked', reason: JobBlockReason.UNDO_FAILED, message };
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

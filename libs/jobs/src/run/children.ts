@@ -11,7 +11,7 @@ import { newJobOf } from '../submission.ts';
 import { childUid } from './child-uid.ts';
 import type { RunScope } from './job-run.ts';
 import type { Steps } from './steps.ts';
-import { fromText } from './values.ts';
+import { fromText, toText } from './values.ts';
 
 export interface ChildOptions {
   readonly uid?: string;
@@ -48,6 +48,8 @@ export class Children {
     this.#unawaited.add(uid);
     if (!this.#undoing) {
       this.#scope.stop.signal.throwIfAborted();
+      // What job control would not take must not reach the stream: it would break it, again and again.
+      toText(input, 'the input of a child');
       const { owner, zone, principal, onBehalfOf, requestId, traceparent } = this.#assignment;
       const job: NewJob = newJobOf(definition, {
         uid,

@@ -8,7 +8,7 @@
 import type { Status } from '@nephos/proto/google/rpc/status';
 import type { JobAssignment } from '@nephos/proto/nephos/jobs/v1/executor';
 import { JobBlockReason } from '@nephos/proto/nephos/jobs/v1/jobs';
-import { Cancelled, type Clock, pauseAfter } from '@nephos/service';
+import { Cancelled, type Clock, Conflict, pauseAfter } from '@nephos/service';
 import type { Logger } from 'pino';
 import type { JobContext, JobDefinition } from '../definition.ts';
 import { mayPass, statusOf } from '../status.ts';
@@ -162,6 +162,8 @@ class JobRun<I extends object, R, D> {
       return this.#retry(error);
     }
     const reason: unknown = stop.signal.aborted ? stop.signal.reason : error;
+    // Taken away, or asleep: nothing failed, and nobody waits for what this run would say.
+    if (stop.signal.aborted && reason instanceof Conflict) return await new Promise<never>(() => {});
     const cancelled = stop.signal.aborted && reason instanceof Cancelled;
     this.#scope.log.warn({ err: reason, step: this.#steps.latest, cancelled }, 'a run failed');
     if (!stop.signal.aborted) stop.abort(new Cancelled('JOB_CANCELLED', 'the job is being unwound'));

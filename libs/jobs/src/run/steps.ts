@@ -82,6 +82,8 @@ export class Steps {
     options: StepOptions<T, In> = {},
   ): Promise<T> {
     const { replay, undoing, scope, block } = this.#options;
+    // Refused before anything happens: what cannot be recorded could not be undone either.
+    toText(options.input, `the input of step ${name}`);
     const found = replay.ask(name);
     if (found === undefined) {
       block(`it asked twice for a step named ${name}`);

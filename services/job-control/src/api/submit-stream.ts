@@ -15,7 +15,8 @@ export async function* submitStream(
   submit: (job: NewJob) => Promise<Submitted>,
   table: JobTable,
 ): AsyncGenerator<SubmitResponse> {
-  const results = new Frames<SubmitResult>();
+  // A job that was there already is sent whole, so alone.
+  const results = new Frames<SubmitResult>(({ outcome }) => (outcome?.$case === 'existing' ? 2 ** 20 : 0));
   let underWay = 0;
   let onRoom: (() => void) | undefined;
 

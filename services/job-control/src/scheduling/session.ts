@@ -10,7 +10,7 @@ export class Session {
   readonly service: string;
   /** Type to version. */
   readonly versions: ReadonlyMap<string, number>;
-  readonly orders = new Frames<ExecutorOrder>();
+  readonly orders = new Frames<ExecutorOrder>(textOf);
   readonly held = new Map<string, LiveJob>();
   limit: number;
   /** Monotonic: when it was last heard of. */
@@ -37,6 +37,17 @@ export class Session {
   acknowledge(reportId: number, uid: string, outcome: NonNullable<ReportAck['outcome']>): void {
     if (reportId !== 0) this.order({ $case: 'ack', value: { reportId, uid, outcome } });
   }
+}
+
+/** How much JSON text an order carries. */
+function textOf({ order }: ExecutorOrder): number {
+  if (order?.$case === 'assign') {
+    const { input, steps } = order.value;
+    return steps.reduce((text, step) => text + step.input.length + step.result.length, input.length);
+  }
+  const outcome = order?.$case === 'ack' ? order.value.outcome : undefined;
+  if (outcome?.$case !== 'children') return 0;
+  return outcome.value.outcomes.reduce((text, { result }) => text + result.length, 0);
 }
 
 /** The executors connected, by what they can run. */
