@@ -70,10 +70,11 @@ class RawExecutor {
   }
 
   finish(uid: string, token: bigint, result: string, reportId: number): void {
-    const report: JobReport['report'] = {
-      $case: 'finished',
-      value: { outcome: { $case: 'result', value: JSON.stringify(result) } },
-    };
+    const outcome = { $case: 'result', value: JSON.stringify(result) } as const;
+    this.tell(uid, token, reportId, { $case: 'finished', value: { outcome } });
+  }
+
+  tell(uid: string, token: bigint, reportId: number, report: JobReport['report']): void {
     this.#reports.push({ report: { $case: 'job', value: { uid, token, reportId, report } } });
   }
 
@@ -224,4 +225,17 @@ test('no more jobs than the credit', async () => {
   const running = await client.list({ filter: 'state = "RUNNING"' });
   expect(running.jobs).toHaveLength(10);
   expect((await client.list({ filter: 'state = "QUEUED"' })).jobs).toHaveLength(5);
+});
+
+test('a cancelled job whose unwinding was to be tried again was assigned anew at once, without a pause', async () => {
+  const raw = connect('one');
+  const { uid, token } = await assigned(raw);
+  await client.cancel(uid);
+  const { error } = await raw.order('cancel');
+  raw.tell(uid, token, 1, { $case: 'unwinding', value: { error, cancelled: true } });
+  expect((await raw.order('ack')).outcome?.$case).toBe('taken');
+  raw.tell(uid, token, 2, { $case: 'retry', value: { error, backoff: 60_000n } });
+  expect((await raw.order('ack')).outcome?.$case).toBe('taken');
+  expect(await client.get(uid)).toMatchObject({ state: JobState.UNWINDING, executor: '' });
+  expect((await client.get(uid)).nextAttemptTime).toBeInstanceOf(Date);
 });

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { openEntity } from '@nephos/events';
 import { NewJob } from '@nephos/proto/nephos/jobs/v1/jobs';
-import { newUid, systemClock as clock } from '@nephos/service';
+import { systemClock as clock, newUid } from '@nephos/service';
 import { openStore, type Store } from '@nephos/store';
 import { pino } from 'pino';
 import { jobEntity, logCollection } from '../src/adapters/collections.ts';

@@ -153,6 +153,11 @@ export function withStep(record: JobRecord, step: StepRecord, version: number): 
   return { ...record, ...forwards, version, steps, attempt: 0, mayHaveRun: true };
 }
 
+/** How much the steps on record hold, in characters of JSON text. */
+export function stepText({ steps = [] }: JobRecord): number {
+  return steps.reduce((text, { input, result }) => text + input.length + result.length, 0);
+}
+
 export function withChild(record: JobRecord, uid: string): JobRecord {
   return { ...record, children: [...(record.children ?? []), uid], mayHaveRun: true };
 }
@@ -161,6 +166,18 @@ export function withChild(record: JobRecord, uid: string): JobRecord {
 export function suspended(record: JobRecord, waits: readonly string[], dueAt: number): JobRecord {
   const state = record.unwind === undefined ? 'suspended' : 'unwinding';
   return placed({ ...record, state, waits, attempt: 0, mayHaveRun: true }, 'suspended', dueAt);
+}
+
+/**
+ * How long it has been asleep at `now`, in milliseconds; both are wall times of the owner that gave out its order, who
+ * rewrites it when it takes the job over. A blocked job's time stands still, so that it can be resumed.
+ */
+export function sleptMs(record: JobRecord, now: number): number {
+  const { lane, order, unwind, timeoutMs, elapsedMs = 0, backoffMs = 0 } = record;
+  if (lane === undefined || order === undefined) return 0;
+  if (lane.startsWith('delayed/')) return Math.max(0, now - (order - backoffMs));
+  const bounded = lane.startsWith('suspended/') && unwind === undefined;
+  return bounded ? Math.max(0, now - (order - (timeoutMs - elapsedMs))) : 0;
 }
 
 /** Tried again at `at`, wall time of the writer. */

@@ -1,6 +1,7 @@
 /** From a submission to the first record of a job. Pure. */
+import { isDeepStrictEqual } from 'node:util';
 import { JobEventLevel, type NewJob } from '@nephos/proto/nephos/jobs/v1/jobs';
-import { checkOwner, type FieldViolation, Invalid, isUid } from '@nephos/service';
+import { checkLabels, checkOwner, type FieldViolation, Invalid, isUid } from '@nephos/service';
 import { laneOf, partitionOf } from './lane.ts';
 import type { EventLevel, JobRecord } from './record.ts';
 
@@ -26,6 +27,13 @@ const levels: Readonly<Record<number, EventLevel>> = {
   [JobEventLevel.NONE]: 'none',
 };
 
+const fieldNames = {
+  principal: 'principal',
+  onBehalfOf: 'on_behalf_of',
+  requestId: 'request_id',
+  traceparent: 'traceparent',
+} as const;
+
 /** Throws `Invalid` with all that is wrong. */
 export function checkSubmission(job: NewJob): void {
   const faults: FieldViolation[] = [];
@@ -42,7 +50,8 @@ export function checkSubmission(job: NewJob): void {
   check(job.displayName.length <= 128, 'display_name', 'has at most 128 characters');
   check(job.target.length <= 256, 'target', 'has at most 256 characters');
   check(job.zone.length <= 128, 'zone', 'has at most 128 characters');
-  check(Object.keys(job.labels).length <= 64, 'labels', 'has at most 64 pairs');
+  for (const field of ['principal', 'onBehalfOf', 'requestId', 'traceparent'] as const)
+    check(job[field].length <= 256, fieldNames[field], 'has at most 256 characters');
   const timeoutMs = timeoutOf(job);
   check(timeoutMs > 0 && timeoutMs <= longestTimeoutMs, 'timeout', 'is above 0 and at most a year');
   check(levels[job.eventLevel] !== undefined, 'event_level', 'is ALL, OUTCOME or NONE');
@@ -51,13 +60,15 @@ export function checkSubmission(job: NewJob): void {
     throw new Invalid('FIELD_INVALID', text, { fields: faults });
   }
   checkOwner(job.owner, 'job.owner');
+  checkLabels(job.labels, 'job.labels');
 }
 
 /** The record of a checked submission. Throws `Invalid` when the input is too large. */
 export function recordOf(job: NewJob, standing: Standing): JobRecord {
   const partition = partitionOf(standing.root);
   const input = JSON.stringify(job.input ?? {});
-  if (input.length > mostInput) throw new Invalid('FIELD_INVALID', 'job.input is larger than 256 KiB');
+  if (Buffer.byteLength(input) > mostInput)
+    throw new Invalid('FIELD_INVALID', 'job.input is larger than 256 KiB');
   const { parent, root, now } = standing;
   return {
     header: {
@@ -96,7 +107,8 @@ export function recordOf(job: NewJob, standing: Standing): JobRecord {
 export function isRepetition(record: JobRecord, job: NewJob): boolean {
   return (
     record.type === job.type &&
-    record.input === JSON.stringify(job.input ?? {}) &&
+    // A Struct is a map: in what order its fields come says nothing.
+    isDeepStrictEqual(JSON.parse(record.input), JSON.parse(JSON.stringify(job.input ?? {}))) &&
     record.header.owner === job.owner &&
     (record.target ?? '') === job.target
   );

@@ -15,7 +15,7 @@ import type { Partitions } from '../adapters/partitions.ts';
 import { assignmentOf } from '../domain/assignment.ts';
 import { recordOfThrown } from '../domain/errors.ts';
 import { epochOfPlace, Places } from '../domain/lane.ts';
-import { type JobRecord, ready, unwinding } from '../domain/record.ts';
+import { type JobRecord, ready, sleptMs, unwinding } from '../domain/record.ts';
 import { JobTable } from './job-table.ts';
 import type { LiveJob } from './live-job.ts';
 import { ReadyQueue } from './ready-queue.ts';
@@ -68,6 +68,10 @@ export class SchedulerCore {
       clock: options.clock,
       epochOf: (partition) => this.#partitions.get(partition)?.epoch,
       onFenced: (partition) => this.#leases?.lost(partition),
+      // While this process stops, its store closes under what is left; the next owner goes on from the record.
+      onFailure: (error) => {
+        if (!this.stopping) options.onFailure(error);
+      },
     });
   }
 
@@ -143,9 +147,12 @@ export class SchedulerCore {
     const queue = this.queue(type);
     if (!queue.has(partition)) return;
     const place = queue.place(partition);
+    const { elapsedMs = 0 } = job.record;
+    // While it slept nobody counted for it, unless it stayed in memory: then memory knows better.
+    const awake = { ...job.record, elapsedMs: elapsedMs + sleptMs(job.record, this.now()) };
     let stored = false;
     try {
-      await this.table.change(job, change(job.record, place.order), verb);
+      await this.table.change(job, change(awake, place.order), verb);
       stored = true;
     } finally {
       queue.entered(partition, place, stored && job.holder === undefined ? job : undefined);

@@ -20,6 +20,8 @@ export interface TableOptions {
   readonly epochOf: (partition: number) => number | undefined;
   /** A write met a newer epoch. */
   readonly onFenced: (partition: number) => void;
+  /** The store refused a change: what is in memory is ahead of it for good. */
+  readonly onFailure: (error: unknown) => void;
 }
 
 export class JobTable {
@@ -90,7 +92,8 @@ export class JobTable {
 
   /**
    * Stores the next state; resolves once it is synced. `verb` names the event, if the job's level wants one;
-   * undefined: nothing worth telling.
+   * undefined: nothing worth telling. A change that the store refuses ends this process: the next one goes on from
+   * the record, and executors tell it again what was not acknowledged.
    */
   async change(job: LiveJob, next: JobRecord, verb: string | undefined): Promise<void> {
     const { clock, jobs } = this.#options;
@@ -106,6 +109,7 @@ export class JobTable {
       job.stored = await this.#writer.update(job.uid, { epoch: value.epoch }, value, event);
     } catch (error) {
       if (error instanceof Conflict) throw this.#fenced(value.partition);
+      this.#options.onFailure(error);
       throw error;
     }
     this.touch(job.uid);

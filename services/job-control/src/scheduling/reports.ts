@@ -8,6 +8,7 @@
 import { statusOf } from '@nephos/jobs/protocol';
 import type { ChildOutcome, JobReport } from '@nephos/proto/nephos/jobs/v1/executor';
 import { JobBlockReason, JobState, JobStepState } from '@nephos/proto/nephos/jobs/v1/jobs';
+import { Invalid } from '@nephos/service';
 import { stepRecord } from '../domain/assignment.ts';
 import { errorRecord, statusMessage } from '../domain/errors.ts';
 import {
@@ -18,6 +19,7 @@ import {
   isOver,
   type JobRecord,
   over,
+  stepText,
   unwinding,
   withStep,
 } from '../domain/record.ts';
@@ -34,6 +36,11 @@ type Of<K extends Body['$case']> = Extract<Body, { $case: K }>['value'];
 const reasonOf = new Map<JobBlockReason, BlockReason>(
   Object.entries(blockReasons).map(([reason, message]) => [message, reason as BlockReason]),
 );
+
+/** What the steps of a job may hold on record: it is written with each further step and sent to each executor. */
+const mostStepText = 2 * 2 ** 20;
+/** What children may give together: it goes to the parent's executor in one answer. */
+const mostResultText = 4 * 2 ** 20;
 
 export interface ReportsOptions {
   readonly core: SchedulerCore;
@@ -104,7 +111,10 @@ export class Reports {
         const { step, definitionVersion } = body.value;
         if (step === undefined) break;
         job.stepOver(step.name);
-        await table.change(job, withStep(job.record, stepRecord(step), definitionVersion), 'step-finished');
+        const next = withStep(job.record, stepRecord(step), definitionVersion);
+        if (step.error === undefined && stepText(next) > mostStepText)
+          return tooLarge(session, job, reportId, 'the inputs and results of its steps', mostStepText);
+        await table.change(job, next, 'step-finished');
         break;
       }
       case 'stepUndone': {
@@ -152,6 +162,8 @@ export class Reports {
     if (job.holder?.token !== token) return;
     if (open.length === 0) {
       const outcomes = uids.map((uid) => outcomeOf(uid, records.get(uid)));
+      if (outcomes.reduce((text, { result }) => text + result.length, 0) > mostResultText)
+        return tooLarge(session, job, reportId, 'the results of its children', mostResultText);
       return session.acknowledge(reportId, job.uid, { $case: 'children', value: { outcomes } });
     }
     // Told to stop meanwhile: it does not sleep, the order to unwind is on its way to the executor.
@@ -187,7 +199,7 @@ export class Reports {
     this.#options.onDue(record.partition, at);
     core.table.forget(job);
     // Asked to stop while the report was on its way.
-    if (job.record.cancelRequested === true) {
+    if (core.mustStop(job)) {
       await core.unwindLater(await core.table.load(job.uid), stopError(job.record));
     }
   }
@@ -219,6 +231,12 @@ export class Reports {
     this.#options.waits.forget(job.uid);
     await this.#options.waits.childOver(job.record);
   }
+}
+
+/** Sent whole it would break the stream, so the job is told instead. */
+function tooLarge(session: Session, job: LiveJob, reportId: number, what: string, most: number): void {
+  const error = new Invalid('MESSAGE_TOO_LARGE', `${what} are larger than ${most} characters together`);
+  session.acknowledge(reportId, job.uid, { $case: 'error', value: statusOf(error) });
 }
 
 function endingOf(outcome: Of<'finished'>['outcome']): Ending {
