@@ -67,6 +67,14 @@ export async function openIdempotency(store: Store, options: IdempotencyOptions)
 }
 
 const pageSize = 200;
+/** Open requests that a sweep carries out at a time: what one waits for keeps few others waiting. */
+const sweepBreadth = 32;
+
+/** What a call is answered with. */
+interface Outcome {
+  readonly result: unknown;
+}
+
 const refusals: ReadonlySet<string> = new Set([
   'invalid',
   'not-found',
@@ -87,7 +95,9 @@ export class Idempotency {
   readonly #graceMs: number;
   readonly #methods = new Map<string, MethodDefinition<Json, unknown>>();
   /** What this process carries out now, by record id: repeats that come meanwhile wait for the same. */
-  readonly #running = new Map<string, Promise<unknown>>();
+  readonly #running = new Map<string, Promise<Outcome | undefined>>();
+  /** What this process carried out and could not mark as such yet: it is never carried out again. */
+  readonly #done = new Set<string>();
   /** When this process first saw a record open, on its monotonic clock. */
   readonly #seenOpen = new Map<string, number>();
 
@@ -116,11 +126,16 @@ export class Idempotency {
     const bodyHash = digest(request);
     for (;;) {
       const known = await this.#records.get(id);
-      if (known) return await this.#repeat(method, known, bodyHash, caller);
+      if (known) {
+        const outcome = await this.#repeat(method, known, bodyHash, caller);
+        if (outcome) return outcome.result;
+        continue;
+      }
       const record = this.#recordOf(method.name, caller, bodyHash, await prepare());
       caller.detach();
       const stored = await this.#insert(id, record);
-      if (stored) return await this.#carry(method, stored, false);
+      const outcome = stored && (await this.#carry(method, stored, false));
+      if (outcome) return outcome.result;
     }
   }
 
@@ -150,16 +165,17 @@ export class Idempotency {
     };
   }
 
+  /** Undefined: the record changed meanwhile and has to be read again. */
   async #repeat(
     method: MethodDefinition<Json, unknown>,
     stored: Stored<RequestRecord>,
     bodyHash: string,
     caller: Caller,
-  ): Promise<unknown> {
+  ): Promise<Outcome | undefined> {
     if (stored.value.bodyHash !== bodyHash) {
       throw new Invalid('REQUEST_ID_REUSED', `request id ${caller.requestId} came before with another body`);
     }
-    if (stored.value.openSince === undefined) return await method.answer(stored.value);
+    if (stored.value.openSince === undefined) return { result: await method.answer(stored.value) };
     caller.detach();
     return await this.#carry(method, stored, true);
   }
@@ -168,7 +184,7 @@ export class Idempotency {
     method: MethodDefinition<Json, unknown>,
     stored: Stored<RequestRecord>,
     again: boolean,
-  ): Promise<unknown> {
+  ): Promise<Outcome | undefined> {
     const running = this.#running.get(stored.id);
     if (running) return running;
     const work = this.#carryOnce(method, stored, again).finally(() => this.#running.delete(stored.id));
@@ -176,15 +192,25 @@ export class Idempotency {
     return work;
   }
 
+  /**
+   * Undefined: it is not open any more. Whoever carries out again looks again first: it may have been carried out
+   * since the record was read, and what it made may be changed or gone by now.
+   */
   async #carryOnce(
     method: MethodDefinition<Json, unknown>,
     { id, value }: Stored<RequestRecord>,
     again: boolean,
-  ): Promise<unknown> {
+  ): Promise<Outcome | undefined> {
+    if (again && (await this.#records.get(id))?.value.openSince === undefined) return undefined;
+    if (this.#done.has(id)) {
+      await this.#settle(id, value);
+      return undefined;
+    }
     try {
       const result = await method.carryOut(value, again);
+      this.#done.add(id);
       await this.#settle(id, value);
-      return result;
+      return { result };
     } catch (error) {
       if (isRefusal(error)) await this.#withdraw(id, value);
       throw error;
@@ -202,6 +228,7 @@ export class Idempotency {
       if (!(error instanceof NotFound)) throw error;
       await this.#records.insert(id, closed);
     }
+    this.#done.delete(id);
   }
 
   async #withdraw(id: string, { entityUid }: RequestRecord): Promise<void> {
@@ -218,13 +245,18 @@ export class Idempotency {
 
   async #finishOpen(signal: AbortSignal | undefined): Promise<void> {
     const open = new Set<string>();
+    const finishing = new Set<Promise<void>>();
     for await (const stored of this.#each('open', {}, signal)) {
       open.add(stored.id);
       const { clock } = this.#options;
       const since = this.#seenOpen.get(stored.id) ?? clock.monotonic();
       this.#seenOpen.set(stored.id, since);
-      if (clock.monotonic() - since >= this.#graceMs) await this.#finish(stored);
+      if (clock.monotonic() - since < this.#graceMs || this.#running.has(stored.id)) continue;
+      const finish = this.#finish(stored).finally(() => finishing.delete(finish));
+      finishing.add(finish);
+      if (finishing.size >= sweepBreadth) await Promise.race(finishing);
     }
+    await Promise.all(finishing);
     for (const id of this.#seenOpen.keys()) if (!open.has(id)) this.#seenOpen.delete(id);
   }
 

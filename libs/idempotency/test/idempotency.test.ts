@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { AlreadyExists, type Clock, newUid, offsetClock, systemClock, Unavailable } from '@nephos/service';
-import { defineCollection, type Json, openStore, type Store } from '@nephos/store';
+import { type Collection, defineCollection, type Json, openStore, type Store } from '@nephos/store';
 import { type Caller, openIdempotency, type RequestRecord } from '../src/index.ts';
 
 interface Thing {
@@ -32,12 +32,29 @@ function caller(requestId: string, principal = 'ann'): Caller {
 async function open({ clock = systemClock, crash = false }: { clock?: Clock; crash?: boolean } = {}) {
   const store: Store = await openStore({ url: `sqlite://${folder}/things.db`, clock });
   const documents = await store.collection(things);
-  const idempotency = await openIdempotency(store, { clock });
-  const seen = { prepared: 0, carriedOut: 0, crash };
+  const seen = { prepared: 0, carriedOut: 0, crash, held: new Map<string, Promise<void>>() };
+  /** What happens right after the requests' records were read, and right before one is changed. */
+  const taps: { found?: () => Promise<unknown>; changing?: () => void } = {};
+  const collection: Store['collection'] = async (definition) => {
+    const records = await store.collection(definition);
+    const find: typeof records.find = async (query) => {
+      const page = await records.find(query);
+      await taps.found?.();
+      return page;
+    };
+    const modify: typeof records.modify = async (...asked) => {
+      taps.changing?.();
+      return await records.modify(...asked);
+    };
+    return { ...methodsOf(records), find, modify };
+  };
+  const tapped = { collection, exclusive: store.exclusive } as Store;
+  const idempotency = await openIdempotency(tapped, { clock });
   const create = idempotency.method<Json, string>({
     name: '/test.Things/CreateThing',
     async carryOut({ entityUid, body }: RequestRecord) {
       seen.carriedOut += 1;
+      await seen.held.get((body as unknown as Thing).name);
       try {
         await documents.insert(entityUid, body as unknown as Thing);
       } catch (error) {
@@ -53,7 +70,17 @@ async function open({ clock = systemClock, crash = false }: { clock?: Clock; cra
       seen.prepared += 1;
       return { entityUid: newUid(), body: { name } };
     });
-  return { store, documents, idempotency, seen, call };
+  return { store, documents, idempotency, seen, taps, call };
+}
+
+/** Its methods as they are called on it. */
+function methodsOf<T>(records: Collection<T>): Collection<T> {
+  const bind = (_: unknown, key: string | symbol): unknown => {
+    const value: unknown = Reflect.get(records, key);
+    return typeof value === 'function' ? value.bind(records) : value;
+  };
+  const { insert, get, getMany, remove } = new Proxy<Collection<T>>(records, { get: bind });
+  return { insert, get, getMany, remove } as Collection<T>;
 }
 
 describe('idempotency', () => {
@@ -128,6 +155,53 @@ describe('idempotency', () => {
     expect(after.seen.carriedOut).toBe(2);
     await after.store[Symbol.asyncDispose]();
   });
+
+  test('what a sweep read as open, and others carried out and removed since, is not brought back', async () => {
+    const before = await open({ crash: true });
+    const id = newUid();
+    await expect(before.call(id, 'one')).rejects.toBeInstanceOf(Unavailable);
+    await before.store[Symbol.asyncDispose]();
+    const { store, documents, idempotency, taps, call } = await open();
+    taps.found = async () => {
+      delete taps.found;
+      await documents.remove(await call(id, 'one'));
+    };
+    await idempotency.sweep();
+    expect(await documents.count()).toBe(0);
+    await store[Symbol.asyncDispose]();
+  });
+
+  test('what could not be marked as carried out, and was removed since, is not brought back', async () => {
+    const { store, documents, idempotency, seen, taps, call } = await open();
+    const id = newUid();
+    taps.changing = () => {
+      delete taps.changing;
+      throw new Unavailable('SERVICE_UNAVAILABLE', 'the store is away');
+    };
+    await expect(call(id, 'one')).rejects.toBeInstanceOf(Unavailable);
+    const [made] = (await documents.find({ limit: 1 })).items;
+    await documents.remove(made?.id ?? '');
+    await idempotency.sweep();
+    expect(await documents.count()).toBe(0);
+    expect(await call(id, 'one')).toBe(made?.id);
+    expect(seen.carriedOut).toBe(1);
+    await store[Symbol.asyncDispose]();
+  });
+
+  test('an open request that waits does not keep the others of a sweep waiting', async () => {
+    const before = await open({ crash: true });
+    await expect(before.call(newUid(), 'slow')).rejects.toBeInstanceOf(Unavailable);
+    await expect(before.call(newUid(), 'quick')).rejects.toBeInstanceOf(Unavailable);
+    await before.store[Symbol.asyncDispose]();
+    const { store, idempotency, seen } = await open();
+    const slow = Promise.withResolvers<void>();
+    seen.held.set('slow', slow.promise);
+    const sweep = idempotency.sweep();
+    while (seen.carriedOut < 2) await systemClock.sleep(5);
+    slow.resolve();
+    await sweep;
+    await store[Symbol.asyncDispose]();
+  }, 20_000);
 
   test('a record is forgotten after a day, and not before', async () => {
     const hour = 60 * 60_000;
