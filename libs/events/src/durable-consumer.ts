@@ -66,7 +66,13 @@ export class DurableConsumer {
    * handled all, or 0. Throws `OutOfRange` when it shall begin behind what is kept.
    */
   async ensure(session: Session, position: number): Promise<ConsumerInfo> {
-    return (await this.#lookUp(session)) ?? (await this.#make(session, position));
+    const found = await this.#lookUp(session);
+    if (!found) return await this.#make(session, position);
+    if (found.config.filter_subject === this.#filter) return found;
+    // A newer program asks for other entities: from its position on it gets those.
+    return await session.jsm.consumers.update(this.#stream, this.#options.name, {
+      filter_subject: this.#filter,
+    });
   }
 
   /** Whether the stream was made anew since this process knew it: places in the old one mean nothing. */

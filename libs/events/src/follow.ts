@@ -66,7 +66,11 @@ class Follower {
   async *attend(session: Session, signal: AbortSignal): AsyncGenerator<FollowItem> {
     const { state } = await session.jsm.streams.info(streams.events);
     // Behind what is kept, the state is all there is to go on from.
-    if (this.#followed !== undefined && this.#followed + 1 < state.first_seq) this.#followed = undefined;
+    if (this.#followed !== undefined && this.#followed + 1 < state.first_seq) {
+      // Removals among what is gone are told by nobody any more.
+      this.forget();
+      yield { kind: 'restart' };
+    }
     if (this.#followed === undefined) {
       let place = await placeOfState(session);
       for await (const message of readRange(session, { stream: streams.state, filter: this.#filter })) {

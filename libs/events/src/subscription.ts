@@ -77,7 +77,7 @@ export interface FollowOptions<M = JsonObject> {
 
 /**
  * First the state of each entity, then `synced`, then each change. `restart` says that the broker's streams were
- * made anew: forget all, a snapshot follows.
+ * made anew, or that the follower fell behind what is kept: forget all, a snapshot follows.
  */
 export type FollowItem<M = JsonObject> =
   | { readonly kind: 'snapshot'; readonly event: EntityEvent<M> }

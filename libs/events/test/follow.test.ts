@@ -120,3 +120,41 @@ test('it goes on after the broker was away, leaves out what is removed, and says
   stop.abort();
   await following;
 });
+
+test('a follower that fell behind what is kept forgets what was removed meanwhile', async () => {
+  await using ground = await openGround();
+  await using bus = await busAt(nats.url);
+  await using relay = startRelay(context, { store: ground.store, bus });
+  await ground.zones.insert('stays', { owner: 'behind', description: '' });
+  await ground.zones.insert('goes', { owner: 'behind', description: '' });
+  await relay.flush();
+  const session = await bus.ready();
+  const lastOfState = async (id: string) => {
+    const query = { last_by_subj: `nephos.v1.behind._.zone.${id}` };
+    return await session.jsm.direct.getMessage(streams.state, query);
+  };
+  await until('the state has both', async () => (await lastOfState('goes')) !== null);
+  const items: string[] = [];
+  const stop = new AbortController();
+  const following = (async () => {
+    for await (const item of follow(bus, { filter: { owner: 'behind' }, signal: stop.signal })) {
+      items.push('event' in item ? `${item.kind} ${item.event.uid}` : item.kind);
+      if (item.kind !== 'synced' || items.length > 3) continue;
+      // It hears of nothing until all of this has happened.
+      await ground.zones.remove('goes');
+      await relay.flush();
+      await until(
+        'the state has it',
+        async () => (await lastOfState('goes'))?.header.has('Nephos-Removed') === true,
+      );
+      await session.jsm.streams.purge(streams.state, { filter: 'nephos.v1.behind._.zone.goes' });
+      await session.jsm.streams.purge(streams.events);
+      bus.renew(session);
+    }
+  })();
+  const late = new Promise((resolve) => setTimeout(resolve, 15_000).unref());
+  await Promise.race([late, until('it began anew', () => items.length >= 6)]);
+  stop.abort();
+  await following;
+  expect(items.slice(3)).toEqual(['restart', 'snapshot stays', 'synced']);
+});
