@@ -239,3 +239,13 @@ test('a cancelled job whose unwinding was to be tried again was assigned anew at
   expect(await client.get(uid)).toMatchObject({ state: JobState.UNWINDING, executor: '' });
   expect((await client.get(uid)).nextAttemptTime).toBeInstanceOf(Date);
 });
+
+test('an announcement of what is no uid broke the stream, and job control with it', async () => {
+  const nobody = { uid: '', epoch: 1n, token: 1n };
+  const raw = connect('one', [nobody]);
+  expect(await raw.order('revoke')).toEqual({ uid: '' });
+  const { uid, token } = await assigned(raw);
+  raw.tell(uid, token, 1, { $case: 'wait', value: { uids: [''] } });
+  // It names no job, so none that is still to end: a wait for it was never answered.
+  expect((await raw.order('ack')).outcome).toMatchObject({ $case: 'children', value: { outcomes: [{}] } });
+});

@@ -246,3 +246,20 @@ test('the job is the operation', async () => {
   expect(list.operations).toHaveLength(1);
   await expect(operations.deleteOperation({ name })).rejects.toMatchObject({ kind: 'unimplemented' });
 });
+
+test('the same submission with its fields in another order was refused as another', async () => {
+  const job = submission({ numbers: [1], more: { a: 1, b: 2 } });
+  const first = await worker.client.submit(add, job);
+  const again = await worker.client.submit(add, { ...job, input: { more: { b: 2, a: 1 }, numbers: [1] } });
+  expect(again.header?.uid).toBe(first.header?.uid);
+});
+
+test('more names of steps than a record holds are refused before anything is looked at', async () => {
+  const names = Array.from({ length: 101 }, (_, n) => `step-${n}`);
+  await expect(worker.client.unwind(newUid(), names)).rejects.toMatchObject({ kind: 'invalid' });
+});
+
+test('labels of any length went on record', async () => {
+  const job = { ...submission({ numbers: [1] }), labels: { note: 'x'.repeat(100_000) } };
+  await expect(worker.client.submit(add, job)).rejects.toMatchObject({ kind: 'invalid' });
+});

@@ -3,7 +3,7 @@
  * Invariant: each is a synced change of the record first, then an order to whoever holds the job, so that neither
  * a crash here nor one there forgets it.
  */
-import { Precondition } from '@nephos/service';
+import { Invalid, Precondition } from '@nephos/service';
 import { recordOfThrown } from '../domain/errors.ts';
 import {
   type Ending,
@@ -56,13 +56,18 @@ export class Commands {
     await this.#core.requeue(job, resumed, 'resumed');
   }
 
-  /** Throws `NotFound`, `Precondition`. */
+  /** Throws `NotFound`, `Precondition`, `Invalid`. */
   async unwind(uid: string, skipSteps: readonly string[]): Promise<void> {
+    checkSteps(skipSteps);
     const job = await this.#blocked(uid);
     const { record } = job;
     const given = skipSteps.length === 0 ? '' : `, giving up the undo of ${skipSteps.join(', ')}`;
     this.#core.jobLog.add(record, '', `unwound by hand${given}`);
-    const skipped = { ...record, skipSteps: [...(record.skipSteps ?? []), ...skipSteps], lenient: true };
+    const skipped = {
+      ...record,
+      skipSteps: [...new Set([...(record.skipSteps ?? []), ...skipSteps])],
+      lenient: true,
+    };
     await this.#unwind(
       job,
       skipped,
@@ -118,6 +123,15 @@ export class Commands {
     await this.#options.waits.sleep(job, record.children ?? []);
     await this.#options.waits.cancelChildren(next);
   }
+}
+
+/** They go on record: more than a person would name could outgrow it. */
+function checkSteps(names: readonly string[]): void {
+  if (names.length <= 100 && names.every((name) => name.length <= 256)) return;
+  const description = 'has at most 100 names of at most 256 characters';
+  throw new Invalid('FIELD_INVALID', `skip_steps ${description}`, {
+    fields: [{ field: 'skip_steps', description }],
+  });
 }
 
 function whyUnwound(record: JobRecord): ErrorRecord {

@@ -6,7 +6,7 @@
  */
 import type { EntityCollection } from '@nephos/events';
 import type { Job } from '@nephos/proto/nephos/jobs/v1/jobs';
-import { type Clock, Conflict, NotFound, Unavailable } from '@nephos/service';
+import { type Clock, Conflict, isUid, NotFound, Unavailable } from '@nephos/service';
 import type { Json, Stored } from '@nephos/store';
 import { JobWriter } from '../adapters/job-writer.ts';
 import { adopted, isOver, type JobRecord } from '../domain/record.ts';
@@ -166,6 +166,7 @@ export class JobTable {
   }
 
   async #load(uid: string): Promise<LiveJob> {
+    if (!isUid(uid)) throw missing(uid);
     for (;;) {
       const stored = await this.#options.jobs.get(uid);
       if (stored === undefined) throw missing(uid);

@@ -4,6 +4,7 @@
  * over is read, so nothing is missed between looking and sleeping. In memory is only which are still open. A
  * crash loses nothing: a successor reads the waits and looks again.
  */
+import { isUid } from '@nephos/service';
 import { isOver, type JobRecord, ready, suspended, withChild } from '../domain/record.ts';
 import type { SchedulerCore } from './core.ts';
 import type { LiveJob } from './live-job.ts';
@@ -42,8 +43,9 @@ export class Waits {
     const unknown: string[] = [];
     for (const uid of uids) {
       const live = table.live.get(uid);
-      if (live === undefined) unknown.push(uid);
-      else records.set(uid, live.stored.value);
+      if (live !== undefined) records.set(uid, live.stored.value);
+      // What is no uid names no job; the store would refuse to look for it.
+      else if (isUid(uid)) unknown.push(uid);
     }
     for (const { id, value } of await options.jobs.getMany(unknown)) records.set(id, value);
     return records;
