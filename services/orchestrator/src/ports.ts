@@ -19,7 +19,8 @@ export interface CapacityClaim extends Amounts {
 export interface Placement {
   /**
    * Plans and claims in one; asks the planner again when a claim is refused. A claim the VM holds already is the
-   * answer. Throws `Exhausted` NO_HOST_FITS, its metadata counting the hosts rejected per reason.
+   * answer. Throws `Exhausted` NO_HOST_FITS, its metadata counting the hosts rejected per reason; `Unavailable` with
+   * the same reason where only the links to agents keep hosts from being asked.
    */
   place(request: Omit<PlanRequest, 'excludedHosts' | 'maxCandidates'>): Promise<{ readonly hostUid: string }>;
 }

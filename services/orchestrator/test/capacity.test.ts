@@ -82,6 +82,24 @@ test('a host deleted after it was proposed is passed over, not the end of the pl
   expect(await new ClaimingPlacement(plan, capacity).place(request)).toEqual({ hostUid: there });
 });
 
+test.each([
+  [['link'], 'unavailable'],
+  [['link', 'admin', 'zone'], 'unavailable'],
+  [['link', 'memory'], 'exhausted'],
+  [['admin'], 'exhausted'],
+])(
+  'a create that finds hosts rejected for %j is refused as %s: agents that are away may be back',
+  async (reasons, kind) => {
+    const rejections = reasons.map((reason) => ({ reason, hosts: 1 }));
+    const plan = async () => ({ candidates: [], rejections, considered: 3, closestMiss: '' });
+    const request = { vmUid: newUid(), zone: 'zones/z', needs, architecture: '' };
+    await expect(new ClaimingPlacement(plan, world.capacity).place(request)).rejects.toMatchObject({
+      kind,
+      reason: 'NO_HOST_FITS',
+    });
+  },
+);
+
 test('a claim comes before a deletion or not at all', async () => {
   const { capacity, inventory, addHost } = world;
   for (let round = 0; round < 20; round += 1) {

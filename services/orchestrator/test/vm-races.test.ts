@@ -95,6 +95,22 @@ describe('an operation that another one went before', () => {
   });
 });
 
+test('a delete that is refused at its last write leaves no volume of a living VM in the trash', async () => {
+  const vm = await create();
+  const { projector, volumes } = world.deps;
+  const change = projector.change.bind(projector);
+  projector.change = async (...asked) => {
+    const [volume] = (await volumes.find({ limit: 1 })).items;
+    if (volume?.value.state !== 'trashed') return await change(...asked);
+    projector.change = change;
+    throw new Precondition('STATE_FORBIDS', 'no');
+  };
+  await world.vms.deleteVm({ name: nameOf(vm) });
+  await world.jobs.idle();
+  expect((await get(vm)).status?.state).toBe(State.STOPPED);
+  expect((await world.volumes.listVolumes({})).volumes).toMatchObject([{ state: VolumeState.READY }]);
+});
+
 describe('an executor that lost its job and is late', () => {
   const template = { sizeBytes: BigInt(50 * MiB), templateSha256: 'ab'.repeat(32) };
 

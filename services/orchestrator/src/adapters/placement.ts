@@ -3,12 +3,14 @@
  * Owner: the orchestrator. Claims nothing twice: what a VM holds already is the answer, so a repeated step after
  * a crash finds the first one's host.
  */
-import { Exhausted } from '@nephos/service';
+import { Exhausted, Unavailable } from '@nephos/service';
 import type { Plan, PlanRequest } from '../domain/planner/host-view.ts';
 import type { Placement } from '../ports.ts';
 import type { StoredCapacity } from './capacity.ts';
 
 const maxRounds = 8;
+/** Reasons for which a host that can be asked is rejected. */
+const full: ReadonlySet<string> = new Set(['refused', 'memory', 'vcpus', 'disk']);
 const maxCandidates = 3;
 
 export type Planner = (request: PlanRequest) => Promise<Plan>;
@@ -44,7 +46,10 @@ export class ClaimingPlacement implements Placement {
     });
   }
 
-  async #refusal(vmUid: string, { considered, rejections, closestMiss }: Plan): Promise<Exhausted> {
+  async #refusal(
+    vmUid: string,
+    { considered, rejections, closestMiss }: Plan,
+  ): Promise<Exhausted | Unavailable> {
     await this.#capacity.release(vmUid);
     const counts = rejections.map(({ reason, hosts }) => `${hosts} ${reason}`).join(', ');
     const nearest = closestMiss === '' ? '' : `; nearest: ${closestMiss}`;
@@ -54,6 +59,9 @@ export class ClaimingPlacement implements Placement {
         : `no host fits: of ${considered} looked at, rejected for: ${counts}${nearest}`;
     const metadata: Record<string, string> = { considered: String(considered), closest_miss: closestMiss };
     for (const { reason, hosts } of rejections) metadata[`rejected.${reason}`] = String(hosts);
-    return new Exhausted('NO_HOST_FITS', message, { metadata });
+    // No room is told at once; hosts whose agents are away may be back in a moment, so that is worth another try.
+    const onlyAway =
+      metadata['rejected.link'] !== undefined && rejections.every(({ reason }) => !full.has(reason));
+    return new (onlyAway ? Unavailable : Exhausted)('NO_HOST_FITS', message, { metadata });
   }
 }

@@ -27,15 +27,27 @@ export const vmDelete = defineVmJob({
 /** The go: from here on it is deleted. */
 async function trash(operation: Operation, from: Vm['phase']): Promise<void> {
   const { clock, retentionMs } = operation.deps;
-  await operation.job.step('trash', async () => {
-    const vm = await operation.vm();
-    if (from === 'live') await setState(operation, vm.rootVolumeUid, 'trashed');
-    const now = clock.now();
-    const deleteTime = now.toISOString();
-    const purgeTime = new Date(now.getTime() + retentionMs).toISOString();
-    await operation.change((current) => {
-      const { nameKey: _free, ...rest } = moveTo(current, 'deleted');
-      return { ...rest, header: { ...rest.header, deleteTime, purgeTime } };
-    });
-  });
+  await operation.job.step(
+    'trash',
+    async () => {
+      const vm = await operation.vm();
+      if (from === 'live') await setState(operation, vm.rootVolumeUid, 'trashed');
+      const now = clock.now();
+      const deleteTime = now.toISOString();
+      const purgeTime = new Date(now.getTime() + retentionMs).toISOString();
+      await operation.change((current) => {
+        const { nameKey: _free, ...rest } = moveTo(current, 'deleted');
+        return { ...rest, header: { ...rest.header, deleteTime, purgeTime } };
+      });
+    },
+    { undo: () => untrash(operation) },
+  );
+}
+
+/** The volume of a VM that stays is no trash. */
+async function untrash(operation: Operation): Promise<void> {
+  const { phase, rootVolumeUid } = await operation.vm();
+  const volume = await operation.deps.volumes.get(rootVolumeUid);
+  if (phase === 'live' && volume?.value.state === 'trashed')
+    await setState(operation, rootVolumeUid, 'ready');
 }

@@ -52,7 +52,8 @@ interface Need {
 export class Reconciler {
   readonly #parts: ReconcilerParts;
   readonly #needs = new Map<string, Need>();
-  readonly #runningSince = new Map<string, number>();
+  /** By VM: the run that was last seen running, and since when. */
+  readonly #runningSince = new Map<string, { readonly run: string; readonly since: number }>();
   readonly #nudged = new Set<string>();
   #wake = Promise.withResolvers<void>();
 
@@ -131,7 +132,10 @@ export class Reconciler {
     const { vms, projector, clock } = this.#parts;
     await projector.project(vmUid);
     const stored = await vms.get(vmUid);
-    if (!stored) return void this.#needs.delete(vmUid);
+    if (!stored) {
+      this.#runningSince.delete(vmUid);
+      return void this.#needs.delete(vmUid);
+    }
     const seen = await projector.seen(stored.value);
     if (seen.holder) return;
     const drift = driftOf(stored.value, { ...seen, now: clock.now().toISOString() });
@@ -198,14 +202,18 @@ export class Reconciler {
 
   async #noteRunning(vm: Vm, run: Awaited<ReturnType<Incarnations['get']>>): Promise<void> {
     const { clock, incarnations } = this.#parts;
+    const vmUid = vm.header.uid;
     const uid = vm.incarnation?.uid;
     if (uid === undefined || run?.state !== 'running' || run.streak === 0) {
-      if (uid !== undefined) this.#runningSince.delete(uid);
+      this.#runningSince.delete(vmUid);
       return;
     }
-    const since = this.#runningSince.get(uid) ?? clock.monotonic();
-    this.#runningSince.set(uid, since);
-    if (clock.monotonic() - since >= lastedMs) await incarnations.lasted(uid);
+    const known = this.#runningSince.get(vmUid);
+    const since = known?.run === uid ? known.since : clock.monotonic();
+    this.#runningSince.set(vmUid, { run: uid, since });
+    if (clock.monotonic() - since < lastedMs) return;
+    await incarnations.lasted(uid);
+    this.#runningSince.delete(vmUid);
   }
 
   /** One VM that cannot be dealt with now does not keep the others waiting. */
