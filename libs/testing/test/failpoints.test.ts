@@ -23,6 +23,7 @@ afterEach(async () => {
 function start(): { child: ChildProcess; said: Promise<string> } {
   const program = path.join(import.meta.dirname, 'failpoint-process.ts');
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', program, control.path], {
+    env: { ...process.env, NODE_COMPILE_CACHE: path.resolve(import.meta.dirname, '../../../.cache/compile') },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let text = '';
