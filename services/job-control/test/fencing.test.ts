@@ -10,7 +10,7 @@ import {
   type JobAssignment,
   type JobReport,
 } from '@nephos/proto/nephos/jobs/v1/executor';
-import { JobState } from '@nephos/proto/nephos/jobs/v1/jobs';
+import { JobState, NewJob } from '@nephos/proto/nephos/jobs/v1/jobs';
 import { Stack, submission, until, type Worker } from './stack.ts';
 
 const held = defineJob({ type: 'raw.held', version: 1, timeoutMs: 60_000, run: async () => {} });
@@ -248,4 +248,17 @@ test('an announcement of what is no uid broke the stream, and job control with i
   raw.tell(uid, token, 1, { $case: 'wait', value: { uids: [''] } });
   // It names no job, so none that is still to end: a wait for it was never answered.
   expect((await raw.order('ack')).outcome).toMatchObject({ $case: 'children', value: { outcomes: [{}] } });
+});
+
+test("a job that named another's as its child took that one down with it", async () => {
+  const raw = connect('one');
+  const { uid, token } = await assigned(raw);
+  const other = await assigned(raw);
+  const { type, owner } = other;
+  const job = NewJob.fromPartial({ uid: other.uid, type, owner, definitionVersion: 1, input: {} });
+  raw.tell(uid, token, 1, { $case: 'child', value: { job } });
+  expect((await raw.order('ack')).outcome?.$case).toBe('error');
+  raw.tell(uid, token, 2, { $case: 'unwinding', value: { error: undefined, cancelled: false } });
+  expect((await raw.order('ack')).outcome?.$case).toBe('taken');
+  expect((await client.get(other.uid)).cancelRequested).toBe(false);
 });

@@ -250,7 +250,8 @@ test('the job is the operation', async () => {
 test('the same submission with its fields in another order was refused as another', async () => {
   const job = submission({ numbers: [1], more: { a: 1, b: 2 } });
   const first = await worker.client.submit(add, job);
-  const again = await worker.client.submit(add, { ...job, input: { more: { b: 2, a: 1 }, numbers: [1] } });
+  const input = { more: { b: 2, a: 1 }, numbers: [1] };
+  const again = await worker.client.submit(add, { ...job, input });
   expect(again.header?.uid).toBe(first.header?.uid);
 });
 

@@ -104,9 +104,10 @@ export function recordOf(job: NewJob, standing: Standing): JobRecord {
 }
 
 /** True when the submission asks for what the record is of: then it is a repetition. */
-export function isRepetition(record: JobRecord, job: NewJob): boolean {
+export function isRepetition(record: JobRecord, job: NewJob, parent: string | undefined): boolean {
   return (
     record.type === job.type &&
+    record.parent === parent &&
     // A Struct is a map: in what order its fields come says nothing.
     isDeepStrictEqual(JSON.parse(record.input), JSON.parse(JSON.stringify(job.input ?? {}))) &&
     record.header.owner === job.owner &&

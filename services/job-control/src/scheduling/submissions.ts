@@ -75,7 +75,7 @@ export class Submissions {
       return { fresh: true, stored };
     } catch (error) {
       if (!(error instanceof AlreadyExists)) throw error;
-      return { fresh: false, stored: await this.#existing(job) };
+      return { fresh: false, stored: await this.#existing(job, family) };
     } finally {
       queue.entered(partition, place, made);
       if (made !== undefined) table.forget(made);
@@ -83,10 +83,10 @@ export class Submissions {
     }
   }
 
-  async #existing(job: NewJob): Promise<Stored<JobRecord>> {
+  async #existing(job: NewJob, { parent }: Family): Promise<Stored<JobRecord>> {
     const { options, table } = this.#core;
     const stored = table.live.get(job.uid)?.stored ?? (await options.jobs.get(job.uid));
-    if (stored !== undefined && isRepetition(stored.value, job)) return stored;
+    if (stored !== undefined && isRepetition(stored.value, job, parent)) return stored;
     throw new Invalid('REQUEST_ID_REUSED', `job ${job.uid} exists and is another: mint a new uid`);
   }
 }

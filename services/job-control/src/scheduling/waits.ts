@@ -89,7 +89,10 @@ export class Waits {
 
   /** Asks for the cancellation of all children that are not over. */
   async cancelChildren(record: JobRecord): Promise<readonly string[]> {
-    const open = await this.openOf(record.children ?? []);
+    const children = await this.recordsOf(record.children ?? []);
+    // A uid is on the parent's record before its submission is checked: another's job under it stays another's.
+    const own = [...children.values()].filter(({ parent }) => parent === record.header.uid);
+    const open = own.filter((child) => !isOver(child)).map(({ header }) => header.uid);
     await Promise.all(open.map((uid) => this.#cancel(uid)));
     return await this.openOf(open);
   }
