@@ -5,7 +5,7 @@ import path from 'node:path';
 import { openEntity } from '@nephos/events';
 import { defaultImageLimits } from '@nephos/images';
 import { type OpenSagas, saga, type World } from '@nephos/jobs/testing';
-import { JobState, Job } from '@nephos/proto/nephos/jobs/v1/jobs';
+import { Job, JobState } from '@nephos/proto/nephos/jobs/v1/jobs';
 import { type Logger, newHeader, newUid, systemClock } from '@nephos/service';
 import { openStore } from '@nephos/store';
 import { ContentStore } from '../src/adapters/content-store.ts';
@@ -66,7 +66,7 @@ async function importWorld(): Promise<World<ImportInput, ImportDeps>> {
     /** What the sweeper takes away is no leak: an image may be kept before its import is given up. */
     leaks: async () => {
       const now = await state();
-      
+
       const jobs = { get: () => Promise.resolve(Job.fromPartial({ state: JobState.FAILED })) };
       await sweepOnce({ templates, content, clock: systemClock, log, jobs });
       const left = [...(await content.images()), ...(await content.partials())];
