@@ -69,6 +69,8 @@ export function layoutOf(options: LayoutOptions): Layout {
     NEPHOS_TEMPLATE_BUILT_IN: builtIn,
     NEPHOS_HYPERVISOR: mode,
     NEPHOS_AGENT_STOP_GUESTS: 'true',
+    // Room for guests that take their time, see the agent's NEPHOS_AGENT_STOP_GRACE.
+    NEPHOS_HOST_AGENT_DRAIN_GRACE: '25s',
     // Callers here learn at once that a service leaves: nothing is gained by waiting for them.
     NEPHOS_DRAIN_DELAY: '50ms',
     NODE_COMPILE_CACHE: compileCache,

@@ -12,6 +12,13 @@ import { agentIdentity } from './adapters/identity.ts';
 import { openDrivers } from './hypervisors.ts';
 
 const sweepMs = 60 * 60_000;
+/** What cutting the power of guests that did not go, and telling of it, may take. */
+const cutMs = 5_000;
+
+/** Guests that outlast their grace must still be cut off within the agent's own drain. */
+function guestsGraceMs(asked: number, drainGraceMs: number): number {
+  return Math.min(asked, Math.max(0, drainGraceMs - cutMs));
+}
 
 export const hostAgent = defineService({
   name: 'host-agent',
@@ -34,7 +41,10 @@ export const hostAgent = defineService({
         'true: guests are powered down in order when the agent stops, and run again when it is back',
       default: false,
     }),
-    agentStopGrace: config.duration({ description: 'how long guests may take for that', default: 20_000 }),
+    agentStopGrace: config.duration({
+      description: 'how long guests may take for that, within NEPHOS_DRAIN_GRACE less 5 s',
+      default: 20_000,
+    }),
     simulatedHosts: config.integer({
       description: 'how many hosts are simulated',
       default: 3,
@@ -84,7 +94,7 @@ export const hostAgent = defineService({
         if (!options.agentStopGuests) return;
         // First: whoever sees the first guest gone wants it to run again, here and at once.
         guestsStop.abort();
-        await hypervisor.shutDownGuests(options.agentStopGrace);
+        await hypervisor.shutDownGuests(guestsGraceMs(options.agentStopGrace, ctx.config.drainGrace));
       } finally {
         leaving.abort();
       }
