@@ -4,7 +4,13 @@
  * to a connection or process that is gone comes first, read from the stream, so that it is never overtaken by
  * what is newer; the broker's own redelivery of it is dropped later as a repeat.
  */
-import { type ConsumerInfo, JetStreamApiCodes, JetStreamApiError, type JsMsg } from '@nats-io/jetstream';
+import {
+  type ConsumerInfo,
+  type ConsumerMessages,
+  JetStreamApiCodes,
+  JetStreamApiError,
+  type JsMsg,
+} from '@nats-io/jetstream';
 import { nanos } from '@nats-io/nats-core';
 import { OutOfRange } from '@nephos/service';
 import type { Session } from './bus.ts';
@@ -121,10 +127,8 @@ export class DurableConsumer {
     const onAbort = (): void => void messages.close();
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
-    for await (const { type } of messages.status()) {
-      const lost = ['heartbeats_missed', 'consumer_not_found', 'consumer_deleted', 'stream_not_found'];
-      if (lost.includes(type)) break;
-    }
+    // The iterator of what is told never ends if it is asked for after the close, as when we stop at once.
+    await Promise.race([lossOf(messages), messages.closed()]);
     signal.removeEventListener('abort', onAbort);
     await messages.close();
   }
@@ -175,6 +179,18 @@ export class DurableConsumer {
       `events are kept from sequence ${state.first_seq} (${state.first_ts}) on`,
     );
   }
+}
+
+const losses: ReadonlySet<string> = new Set([
+  'heartbeats_missed',
+  'consumer_not_found',
+  'consumer_deleted',
+  'stream_not_found',
+]);
+
+/** Resolves once the consumer is lost. */
+async function lossOf(messages: ConsumerMessages): Promise<void> {
+  for await (const { type } of messages.status()) if (losses.has(type)) return;
 }
 
 function startOf(from: StartFrom): Parameters<Session['jsm']['consumers']['add']>[1] {

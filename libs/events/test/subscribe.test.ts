@@ -374,4 +374,17 @@ describe('a subscription', () => {
       ),
     ).toMatchObject({ lost: 0, disordered: 0 });
   });
+
+  test('that is stopped while it starts ends, whatever it was about to do', async () => {
+    for (let delayMs = 0; delayMs < 12; delayMs += 1) {
+      const subscription = subscribe(
+        bus,
+        { name: `brief-${delayMs}`, filter: { owner: 'brief' } },
+        async () => {},
+      );
+      if (delayMs === 11) await subscription.started;
+      else await systemClock.sleep(delayMs);
+      await subscription[Symbol.asyncDispose]();
+    }
+  });
 });
