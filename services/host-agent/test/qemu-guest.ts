@@ -92,6 +92,12 @@ export class TestRoot implements AsyncDisposable {
     return (await runningQemus()).filter(({ pidFile }) => pidFile.startsWith(this.root));
   }
 
+  /** Kills every machine, and returns once none is there any more. */
+  async killProcesses(): Promise<void> {
+    for (const each of await this.processes()) await kill(each);
+    while ((await this.processes()).length > 0) await systemClock.sleep(5);
+  }
+
   /** What is left of machines: processes, sockets, records. */
   async leftovers(): Promise<string[]> {
     const processes = (await this.processes()).map(({ pid }) => `process ${pid}`);
@@ -99,7 +105,7 @@ export class TestRoot implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const each of await this.processes()) await kill(each);
+    await this.killProcesses();
     await rm(path.dirname(this.root), { recursive: true });
   }
 }

@@ -7,7 +7,6 @@ import path from 'node:path';
 import { beforeAll, expect, jest, test } from '@jest/globals';
 import { newUid } from '@nephos/service';
 import type { MachineSpec } from '../src/adapters/qemu/index.ts';
-import { kill } from '../src/adapters/qemu/processes.ts';
 import { observations, prepareQemuHost, type QemuHost, serialShows, TestRoot } from './qemu-guest.ts';
 
 let host: QemuHost;
@@ -93,7 +92,7 @@ test('a QEMU that died while the agent was away is lost, and its end is remember
   await using root = await TestRoot.create(host);
   const spec = await root.spec('web-3');
   await killed(await driverElsewhere(root, spec));
-  for (const each of await root.processes()) await kill(each);
+  await root.killProcesses();
   for (const _time of ['first', 'second']) {
     await using driver = await root.open();
     expect(await driver.list()).toMatchObject([
