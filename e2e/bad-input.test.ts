@@ -187,22 +187,15 @@ test.each(cases)('$what: $reason', async ({ ask, kind, reason, field }) => {
   expect(await records()).toEqual(before);
 });
 
-describe('a VM that no host can take', () => {
-  test('is refused with the reasons counted, and leaves no claim and no volume', async () => {
-    const done = await finished(
-      platform.api,
-      await create({ displayName: 'huge' }, { vcpus: 16, memoryBytes: 2n ** 36n }),
-    );
-    if (done.result?.$case !== 'error') throw new Error('it was placed');
-    const { api } = platform;
-    const { error } = await api.jobs.getJob({ name: done.name.replace('operations/', 'jobs/') });
-    expect(error?.message).toMatch(/3/);
-    const { vms } = await api.vms.listVms({ filter: 'display_name = "huge"' });
-    expect(vms[0]?.status).toMatchObject({ reason: 'NO_HOST_FITS', host: '' });
-    expect(vms[0]?.status?.message).toMatch(/of 3 .*rejected for: 3 memory/);
-    expect((await api.volumes.listVolumes({ filter: 'display_name = "huge"' })).volumes).toEqual([]);
-    await succeeded(api, await api.vms.expungeVm({ name: nameOf(vms[0]) }));
+test('a VM larger than any host is refused with the reasons counted, and leaves nothing', async () => {
+  const before = await records();
+  await expect(create({ displayName: 'huge' }, { vcpus: 16, memoryBytes: 2n ** 36n })).rejects.toMatchObject({
+    kind: 'exhausted',
+    reason: 'NO_HOST_FITS',
+    message: expect.stringMatching(/of 3 .*rejected for: 3 memory/),
+    details: { metadata: { considered: '3', 'rejected.memory': '3' } },
   });
+  expect(await records()).toEqual(before);
 });
 
 describe('an image', () => {

@@ -8,6 +8,7 @@ import { openLedgers } from './adapters/host-ledger.ts';
 import { HostProjector } from './adapters/host-projector.ts';
 import { applyAllOvercommits } from './adapters/overcommit.ts';
 import { ClaimingPlacement, type Planner } from './adapters/placement.ts';
+import { atBest } from './domain/planner/at-best.ts';
 import { planDeployment } from './domain/planner/plan.ts';
 import type { Inventory } from './inventory.ts';
 
@@ -54,6 +55,9 @@ export async function openFleet(
     projector.touch(hostUid);
   });
   const planner: Planner = async (request) => planDeployment(fleet.views(), request, Math.random);
+  const bestCase: Planner = async (request) =>
+    planDeployment(fleet.views().map(atBest), request, Math.random);
+  const placement = new ClaimingPlacement(planner, bestCase, capacity);
   const facts = new HostFactsWriter(hosts, ledgers, fleet, clock);
   const links = resources.use(
     new DirectoryAgentLinks({
@@ -72,5 +76,5 @@ export async function openFleet(
       if (!signal.aborted) await fleet.resync();
     }
   });
-  return { fleet, planner, capacity, placement: new ClaimingPlacement(planner, capacity), links, facts };
+  return { fleet, planner, capacity, placement, links, facts };
 }

@@ -15,6 +15,9 @@ export interface CapacityClaim extends Amounts {
   readonly vmUid: string;
 }
 
+/** What is asked of a planner, but for what each try adds. */
+export type RoomRequest = Omit<PlanRequest, 'excludedHosts' | 'maxCandidates'>;
+
 /** Finds room for a VM and claims it. */
 export interface Placement {
   /**
@@ -22,7 +25,11 @@ export interface Placement {
    * answer. Throws `Exhausted` NO_HOST_FITS, its metadata counting the hosts rejected per reason; `Unavailable` with
    * the same reason where only the links to agents keep hosts from being asked.
    */
-  place(request: Omit<PlanRequest, 'excludedHosts' | 'maxCandidates'>): Promise<{ readonly hostUid: string }>;
+  place(request: RoomRequest): Promise<{ readonly hostUid: string }>;
+  /**
+   * Throws `Exhausted` NO_HOST_FITS for what no host could take, were it empty, open and within reach. Claims nothing.
+   */
+  checkPossible(request: RoomRequest): Promise<void>;
 }
 
 /** What is claimed of hosts. Claims are compare-and-set on one document a host; their sum never exceeds it. */

@@ -79,7 +79,7 @@ test('a host deleted after it was proposed is passed over, not the end of the pl
     closestMiss: '',
   });
   const request = { vmUid: newUid(), zone: 'zones/z', needs, architecture: '' };
-  expect(await new ClaimingPlacement(plan, capacity).place(request)).toEqual({ hostUid: there });
+  expect(await new ClaimingPlacement(plan, plan, capacity).place(request)).toEqual({ hostUid: there });
 });
 
 test.each([
@@ -93,7 +93,7 @@ test.each([
     const rejections = reasons.map((reason) => ({ reason, hosts: 1 }));
     const plan = async () => ({ candidates: [], rejections, considered: 3, closestMiss: '' });
     const request = { vmUid: newUid(), zone: 'zones/z', needs, architecture: '' };
-    await expect(new ClaimingPlacement(plan, world.capacity).place(request)).rejects.toMatchObject({
+    await expect(new ClaimingPlacement(plan, plan, world.capacity).place(request)).rejects.toMatchObject({
       kind,
       reason: 'NO_HOST_FITS',
     });

@@ -166,12 +166,26 @@ describe('what is refused', () => {
     });
   });
 
-  test('a VM larger than any host fails with the reasons counted, and gives everything back', async () => {
-    const vm = await created('huge', { memoryBytes: BigInt(64 * 1024 * MiB) });
+  test('a VM larger than any host is refused at once with the reasons counted, and leaves nothing', async () => {
+    const huge = world.vms.createVm({ vm: vmOf('huge', { memoryBytes: BigInt(64 * 1024 * MiB) }) });
+    await expect(huge).rejects.toMatchObject({
+      kind: 'exhausted',
+      reason: 'NO_HOST_FITS',
+      details: { metadata: { considered: '1', 'rejected.memory': '1' } },
+    });
+    expect((await world.vms.listVms({ showDeleted: true })).vms).toEqual([]);
+    await nothingLeft();
+  });
+
+  test('a VM for which there is no room now fails with the reasons counted, and gives everything back', async () => {
+    const wholeHost = { memoryBytes: BigInt(1024 * MiB) };
+    const first = await created('first', wholeHost);
+    const vm = await created('second', wholeHost);
     expect(vm.status).toMatchObject({ state: State.FAILED, reason: 'NO_HOST_FITS', host: '', operation: '' });
     expect(vm.status?.message).toContain('1 memory');
     await expect(world.vms.startVm({ name: nameOf(vm) })).rejects.toMatchObject({ reason: 'STATE_FORBIDS' });
     await succeeds(world.vms.expungeVm({ name: nameOf(vm) }));
+    await succeeds(world.vms.expungeVm({ name: nameOf(first) }));
     await nothingLeft();
   });
 

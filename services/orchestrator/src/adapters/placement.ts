@@ -5,7 +5,7 @@
  */
 import { Exhausted, Unavailable } from '@nephos/service';
 import type { Plan, PlanRequest } from '../domain/planner/host-view.ts';
-import type { Placement } from '../ports.ts';
+import type { Placement, RoomRequest } from '../ports.ts';
 import type { StoredCapacity } from './capacity.ts';
 
 const maxRounds = 8;
@@ -17,14 +17,24 @@ export type Planner = (request: PlanRequest) => Promise<Plan>;
 
 export class ClaimingPlacement implements Placement {
   readonly #planner: Planner;
+  readonly #atBest: Planner;
   readonly #capacity: StoredCapacity;
 
-  constructor(planner: Planner, capacity: StoredCapacity) {
+  /** `atBest` plans over the same hosts as they would be at their best. */
+  constructor(planner: Planner, atBest: Planner, capacity: StoredCapacity) {
     this.#planner = planner;
+    this.#atBest = atBest;
     this.#capacity = capacity;
   }
 
-  async place(request: Parameters<Placement['place']>[0]): Promise<{ readonly hostUid: string }> {
+  async checkPossible(request: RoomRequest): Promise<void> {
+    const asked = { ...request, excludedHosts: new Set<string>(), maxCandidates: 1 };
+    if ((await this.#planner(asked)).candidates.length > 0) return;
+    const plan = await this.#atBest(asked);
+    if (plan.candidates.length === 0) throw noHostFits(plan);
+  }
+
+  async place(request: RoomRequest): Promise<{ readonly hostUid: string }> {
     const held = await this.#capacity.hostOf(request.vmUid);
     if (held !== undefined) {
       await this.#capacity.resize(held, { vmUid: request.vmUid, ...request.needs });
@@ -33,7 +43,10 @@ export class ClaimingPlacement implements Placement {
     const excludedHosts = new Set<string>();
     for (let round = 0; round < maxRounds; round += 1) {
       const plan = await this.#planner({ ...request, excludedHosts, maxCandidates });
-      if (plan.candidates.length === 0) throw await this.#refusal(request.vmUid, plan);
+      if (plan.candidates.length === 0) {
+        await this.#capacity.release(request.vmUid);
+        throw noHostFits(plan);
+      }
       for (const { hostUid } of plan.candidates) {
         if (await this.#capacity.claim(hostUid, { vmUid: request.vmUid, ...request.needs }))
           return { hostUid };
@@ -45,23 +58,19 @@ export class ClaimingPlacement implements Placement {
       retryAfterMs: 1000,
     });
   }
+}
 
-  async #refusal(
-    vmUid: string,
-    { considered, rejections, closestMiss }: Plan,
-  ): Promise<Exhausted | Unavailable> {
-    await this.#capacity.release(vmUid);
-    const counts = rejections.map(({ reason, hosts }) => `${hosts} ${reason}`).join(', ');
-    const nearest = closestMiss === '' ? '' : `; nearest: ${closestMiss}`;
-    const message =
-      considered === 0
-        ? 'no host fits: there is none yet; add one with `nephos hosts create`'
-        : `no host fits: of ${considered} looked at, rejected for: ${counts}${nearest}`;
-    const metadata: Record<string, string> = { considered: String(considered), closest_miss: closestMiss };
-    for (const { reason, hosts } of rejections) metadata[`rejected.${reason}`] = String(hosts);
-    // No room is told at once; hosts whose agents are away may be back in a moment, so that is worth another try.
-    const onlyAway =
-      metadata['rejected.link'] !== undefined && rejections.every(({ reason }) => !full.has(reason));
-    return new (onlyAway ? Unavailable : Exhausted)('NO_HOST_FITS', message, { metadata });
-  }
+function noHostFits({ considered, rejections, closestMiss }: Plan): Exhausted | Unavailable {
+  const counts = rejections.map(({ reason, hosts }) => `${hosts} ${reason}`).join(', ');
+  const nearest = closestMiss === '' ? '' : `; nearest: ${closestMiss}`;
+  const message =
+    considered === 0
+      ? 'no host fits: there is none yet; add one with `nephos hosts create`'
+      : `no host fits: of ${considered} looked at, rejected for: ${counts}${nearest}`;
+  const metadata: Record<string, string> = { considered: String(considered), closest_miss: closestMiss };
+  for (const { reason, hosts } of rejections) metadata[`rejected.${reason}`] = String(hosts);
+  // No room is told at once; hosts whose agents are away may be back in a moment, so that is worth another try.
+  const onlyAway =
+    metadata['rejected.link'] !== undefined && rejections.every(({ reason }) => !full.has(reason));
+  return new (onlyAway ? Unavailable : Exhausted)('NO_HOST_FITS', message, { metadata });
 }

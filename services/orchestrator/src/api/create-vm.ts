@@ -35,10 +35,12 @@ import type { OperationLeases } from '../adapters/operation-leases.ts';
 import type { VmOperations } from '../adapters/vm-operations.ts';
 import { resolveSpec } from '../domain/vm/create.ts';
 import { nameKeyOf, nameTaken } from '../domain/vm/name.ts';
+import { roomFor } from '../domain/vm/needs.ts';
 import { projectVm } from '../domain/vm/project.ts';
 import type { Vm } from '../domain/vm/vm.ts';
 import type { Inventory } from '../inventory.ts';
 import { orMissing } from '../or-missing.ts';
+import type { Placement } from '../ports.ts';
 import type { VmEntities } from '../records/vm.ts';
 
 export interface CreateVmParts {
@@ -49,6 +51,7 @@ export interface CreateVmParts {
   readonly jobs: JobClient;
   readonly idempotency: Idempotency;
   readonly templates: Client<typeof TemplateServiceDefinition>;
+  readonly placement: Placement;
   readonly clock: Clock;
 }
 
@@ -76,6 +79,7 @@ export class CreateVm {
       const jobUid = newUid();
       const vm = await this.#resolve(request.vm, entityUid, jobUid);
       await this.#checkName(vm);
+      await this.#parts.placement.checkPossible(roomFor(vm));
       const body: CreateBody = { vm };
       return { entityUid, jobUid, body: body as unknown as Json };
     });

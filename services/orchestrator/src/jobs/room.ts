@@ -3,15 +3,15 @@
  * claimed and `disk` only after the rest was given back, so that whatever a crash interrupts shows as too much, which
  * the reconciler sees and gives back.
  */
+import { needsOf, roomFor } from '../domain/vm/needs.ts';
 import type { Vm } from '../domain/vm/vm.ts';
 import type { CapacityClaim } from '../ports.ts';
 import { currentRun, mayRun, placed } from './machine.ts';
 import type { Operation } from './operation.ts';
 
 /** Everything the VM needs to run. */
-function whole({ header, spec }: Vm): CapacityClaim {
-  const { vcpus, memoryBytes, rootVolumeBytes } = spec;
-  return { vmUid: header.uid, vcpus, memoryBytes, diskBytes: rootVolumeBytes };
+function whole(vm: Vm): CapacityClaim {
+  return { vmUid: vm.header.uid, ...needsOf(vm) };
 }
 
 /** What it keeps while it does not run. */
@@ -21,19 +21,12 @@ function diskOnly(vm: Vm): CapacityClaim {
 
 /** Finds a host and claims the VM's room there. */
 export async function place(operation: Operation): Promise<string> {
-  const { deps, vmUid, job } = operation;
+  const { deps, job } = operation;
   return await job.step(
     'place',
     async () => {
       const vm = await operation.vm();
-      const { vmUid: _vm, ...needs } = whole(vm);
-      const { hostUid } = await deps.placement.place({
-        vmUid,
-        zone: vm.header.zone,
-        needs,
-        architecture: vm.image.architecture,
-        ...(vm.spec.host !== '' && { onlyHost: vm.spec.host.slice('hosts/'.length) }),
-      });
+      const { hostUid } = await deps.placement.place(roomFor(vm));
       await operation.change((now) => ({ ...now, hostUid, claimed: 'all' }));
       return hostUid;
     },

@@ -31,6 +31,7 @@ import { openStore } from '@nephos/store';
 import { StoredCapacity } from '../../src/adapters/capacity.ts';
 import { Fleet } from '../../src/adapters/fleet.ts';
 import { ClaimingPlacement } from '../../src/adapters/placement.ts';
+import { atBest } from '../../src/domain/planner/at-best.ts';
 import { planDeployment } from '../../src/domain/planner/plan.ts';
 import { openInventory } from '../../src/inventory.ts';
 import type { HostLink, HostObservations } from '../../src/ports.ts';
@@ -85,6 +86,7 @@ export async function openWorld(ground: Ground, { clock = systemClock }: { clock
   );
   const placement = new ClaimingPlacement(
     async (asked) => planDeployment(fleet.views(), asked, () => 0.5),
+    async (asked) => planDeployment(fleet.views().map(atBest), asked, () => 0.5),
     capacity,
   );
   const links = new TestLinks(agent);
