@@ -44,6 +44,5 @@ test('create, get, list, stop, start, reboot, delete, undelete, expunge', async 
 
   const { problems, events } = await judge(platform);
   expect(problems).toEqual([]);
-  expect(events.pending).toBe(0);
   expect(events.events).toBeGreaterThan(50);
 });
