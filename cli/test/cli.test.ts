@@ -76,7 +76,15 @@ describe('what is there', () => {
       expect(await json(`${group} list`)).toEqual(expect.any(Array));
     }
     const services = await run('services');
-    for (const name of ['directory', 'job-control', 'orchestrator', 'template', 'host-agent']) {
+    for (const name of [
+      'directory',
+      'job-control',
+      'orchestrator',
+      'template',
+      'host-agent',
+      'events',
+      'webhooks',
+    ]) {
       expect(services.stdout).toMatch(new RegExp(`^${name} +\\S+ +SERVING`, 'm'));
     }
   });

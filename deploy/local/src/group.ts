@@ -12,6 +12,8 @@ const loaders: Readonly<Record<ServiceName, () => Promise<AnyService>>> = {
   'job-control': async () => (await import('@nephos/job-control-service')).jobControlService,
   orchestrator: async () => (await import('@nephos/orchestrator-service')).orchestrator,
   template: async () => (await import('@nephos/template-service')).template,
+  events: async () => (await import('@nephos/events-service')).eventsService,
+  webhooks: async () => (await import('@nephos/webhooks-service')).webhooksService,
   'host-agent': async () => (await import('@nephos/host-agent-service')).hostAgent,
 };
 

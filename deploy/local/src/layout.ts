@@ -9,7 +9,15 @@ export const compileCache = path.join(repository, '.cache/node-compile');
 export const host = '127.0.0.1';
 
 /** In the order of their ports, which come after the broker's. */
-export const serviceNames = ['directory', 'job-control', 'orchestrator', 'template', 'host-agent'] as const;
+export const serviceNames = [
+  'directory',
+  'job-control',
+  'orchestrator',
+  'template',
+  'host-agent',
+  'events',
+  'webhooks',
+] as const;
 export type ServiceName = (typeof serviceNames)[number];
 
 /** `qemu`: real guests; `simulated`: nothing boots. Each keeps a world of its own. */

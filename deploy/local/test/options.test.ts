@@ -25,15 +25,16 @@ test.each([
 
 const options = { data: '/d', portBase: 7400, mode: 'qemu', isolate: false, logLevel: 'info' } as const;
 
-test('six ports in a row, nobody twice', () => {
+test('ports in a row, nobody twice', () => {
   const layout = layoutOf(options);
   expect(layout.nats.url).toBe('nats://127.0.0.1:7400');
   expect(layout.address('directory')).toBe('127.0.0.1:7401');
   expect(layout.address('host-agent')).toBe('127.0.0.1:7405');
+  expect(layout.address('webhooks')).toBe('127.0.0.1:7407');
 });
 
 test('one process for the control plane and one for the agent, or one each', () => {
-  expect(layoutOf(options).groups.map(({ services }) => services.length)).toEqual([4, 1]);
+  expect(layoutOf(options).groups.map(({ services }) => services.length)).toEqual([6, 1]);
   const isolated = layoutOf({ ...options, isolate: true }).groups;
   expect(isolated.map(({ name }) => name)).toEqual([
     'directory',
@@ -41,6 +42,8 @@ test('one process for the control plane and one for the agent, or one each', () 
     'orchestrator',
     'template',
     'host-agent',
+    'events',
+    'webhooks',
   ]);
   expect(isolated[1]?.env).toMatchObject({
     NEPHOS_JOB_CONTROL_BIND: '127.0.0.1:7402',
