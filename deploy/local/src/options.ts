@@ -2,6 +2,7 @@
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { Invalid } from '@nephos/service';
+import { serviceNames } from './layout.ts';
 
 export interface LaunchOptions {
   /** Do the main job, take it back, stop. */
@@ -30,7 +31,7 @@ Starts the whole platform on this machine and a first VM on it, then stays until
 Exit codes: 0 all well, 1 something failed (it says what), 2 wrong arguments, 130 interrupted or forced.
 `;
 
-const lastPortBase = 65_535 - 5;
+const lastPortBase = 65_535 - serviceNames.length;
 
 /** Throws `Invalid` on arguments that are not ours. `cwd`: where relative folders begin. */
 export function parseOptions(args: readonly string[], cwd: string): LaunchOptions {
