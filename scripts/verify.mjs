@@ -20,6 +20,7 @@ const checks = [
   ['layers', 'depcruise', '--config', '.dependency-cruiser.cjs', '.'],
   ['dead code', 'knip', '--no-config-hints'],
   ['contracts: buf lint', 'buf', 'lint', 'proto'],
+  ['contracts: nothing published breaks', node, 'scripts/contracts.mjs', 'check'],
 ];
 
 /** Resolves with the exit code; `onOutput` takes stdout, which else goes straight through. */
