@@ -21,7 +21,7 @@ export interface DispatchOptions {
   readonly attempts: number;
   readonly backoffMs: number;
   /** Calls the subscriber's handler. */
-  readonly handle: (event: EntityEvent, attempt: number) => Promise<void>;
+  readonly handle: (event: EntityEvent, attempt: number, body: string) => Promise<void>;
 }
 
 const longestBackoffMs = 60_000;
@@ -145,7 +145,7 @@ export class Dispatcher {
       if (lane.handled !== undefined && event.sequence <= lane.handled) this.#dropRepeat(lane, delivery);
       else if (lane.hasGapBefore(event)) await this.#fillGap(lane, delivery);
       else {
-        await inTraceOf(event, () => this.#options.handle(event, lane.attempt));
+        await inTraceOf(event, () => this.#options.handle(event, lane.attempt, delivery.body));
         this.#counts.handled += 1;
         this.#done(lane, delivery);
       }

@@ -60,8 +60,8 @@ class DurableSubscription<M> implements Subscription {
       concurrency: options.concurrency ?? 16,
       attempts: options.attempts ?? 8,
       backoffMs: options.backoffMs ?? 100,
-      handle: async (event: EntityEvent, attempt: number) =>
-        handler(typed(event, message), { signal, attempt }),
+      handle: async (event: EntityEvent, attempt: number, body: string) =>
+        handler(typed(event, message), { signal, attempt, body }),
     };
     this.#dispatcher = new Dispatcher(bus, dispatch, signal);
     this.#consumer = new DurableConsumer(

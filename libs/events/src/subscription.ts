@@ -13,6 +13,8 @@ export interface HandlerContext {
   readonly signal: AbortSignal;
   /** 1 for the first try. */
   readonly attempt: number;
+  /** The event as it was published, CloudEvents structured JSON, for those who hand it on. */
+  readonly body: string;
 }
 
 /** Resolving acknowledges the event; throwing has it tried again, and at last set aside as a dead letter. */
