@@ -31,6 +31,11 @@ export function advertisedAddress(advertise: string, bound: Address): Address {
 
 export type Labels = Readonly<Record<string, string>>;
 
+/** The service that a target names; undefined for addresses and other URIs. */
+export function serviceOf(uri: string): string | undefined {
+  return /^nephos:\/\/\/([^?]+)/.exec(uri)?.[1];
+}
+
 /** The grpc-js target of a service's name, an address or a URI. */
 export function callTarget(target: string, labels: Labels = {}): string {
   if (target.includes(':')) return target;

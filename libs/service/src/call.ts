@@ -16,6 +16,8 @@ export interface Call {
   readonly principal: string;
   /** For whom the principal calls, if for another. */
   readonly onBehalfOf: string | undefined;
+  /** The bearer token that came along (`authorization` metadata), unchecked. Never to be logged. */
+  readonly token: string | undefined;
   /** When the caller stops waiting, on the service's clock; undefined for calls without a deadline. */
   readonly deadline: Date | undefined;
   readonly log: Logger;

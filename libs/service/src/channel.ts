@@ -3,6 +3,7 @@
  * let a call that still waits for a connection hang until its deadline.
  */
 import type { Client as GrpcClient } from '@grpc/grpc-js';
+import type { CallTally } from './call-counts.ts';
 import { Cancelled } from './errors.ts';
 
 /** A call under way. */
@@ -14,12 +15,14 @@ export class Channel {
   readonly grpc: GrpcClient;
   /** Calls wait for a connection until their deadline. */
   readonly waitForReady: boolean;
+  readonly tally: CallTally;
   readonly #calls = new Set<UnderWay>();
   #closed = false;
 
-  constructor(grpc: GrpcClient, waitForReady: boolean) {
+  constructor(grpc: GrpcClient, waitForReady: boolean, since: Date) {
     this.grpc = grpc;
     this.waitForReady = waitForReady;
+    this.tally = { calls: 0, failures: 0, since };
   }
 
   /** Why no call can be made any more; undefined while it can. */

@@ -7,6 +7,7 @@ import type { CallOptions } from './call.ts';
 import type { Channel } from './channel.ts';
 import {
   type ClientEnvironment,
+  count,
   encode,
   endObservation,
   failureOf,
@@ -76,10 +77,12 @@ export function clientStream(method: Method, channel: Channel, env: ClientEnviro
     const sending = startSending(requests, surface, method);
     try {
       const answer = method.responseType.decode(await promise);
+      count(call, undefined);
       endObservation(call, undefined);
       return answer;
     } catch (error) {
       const failure = sending.failure()?.thrown ?? failureOf(error, call);
+      count(call, failure);
       endObservation(call, failure);
       throw failure;
     } finally {
@@ -117,6 +120,7 @@ async function* answers(
     if (!ended) surface.cancel();
     call.channel.ended(surface);
     sending?.over();
+    count(call, failure);
     endObservation(call, failure);
   }
 }

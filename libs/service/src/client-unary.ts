@@ -10,6 +10,7 @@ import { Internal, NephosError } from './errors.ts';
 import {
   abortReason,
   type ClientEnvironment,
+  count,
   encode,
   endObservation,
   failureOf,
@@ -43,7 +44,7 @@ function attempt(method: Method, bytes: Buffer, call: Outgoing): Promise<unknown
           channel.ended(surface);
           watch?.[Symbol.dispose]();
           if (error !== null || answer === undefined) reject(failureOf(error, call));
-          else decodeAnswer(method, answer, resolve, reject);
+          else decodeAnswer(method, answer, channel, resolve, reject);
         },
       ),
     );
@@ -55,11 +56,14 @@ function attempt(method: Method, bytes: Buffer, call: Outgoing): Promise<unknown
 function decodeAnswer(
   { responseType }: Method,
   answer: Buffer,
+  { tally }: Channel,
   resolve: (value: unknown) => void,
   reject: (error: unknown) => void,
 ): void {
   try {
-    resolve(responseType.decode(answer));
+    const value = responseType.decode(answer);
+    tally.calls += 1;
+    resolve(value);
   } catch (cause) {
     reject(new Internal('INTERNAL', `the answer does not decode as ${responseType.$type}`, { cause }));
   }
@@ -118,9 +122,10 @@ export function unary(method: Method, channel: Channel, env: ClientEnvironment) 
       return Promise.reject(error as Error);
     }
     const answer = attempt(method, bytes, call).catch((error: unknown) =>
-      error instanceof NephosError && error.kind === 'unavailable'
-        ? again(method, bytes, call, env, error)
-        : Promise.reject(error as Error),
+      again(method, bytes, call, env, error).catch((last: unknown) => {
+        count(call, last);
+        throw last;
+      }),
     );
     if (call.observation === undefined) return answer;
     return answer.then(

@@ -3,7 +3,8 @@
  * is resolved by the directory (`nephos:///name`, registered by libs/directory) and its instances take turns.
  */
 import { credentials, Client as GrpcClient } from '@grpc/grpc-js';
-import { callTarget, type Labels } from './address.ts';
+import { callTarget, type Labels, serviceOf } from './address.ts';
+import type { CalleeCount } from './call-counts.ts';
 import { Channel } from './channel.ts';
 import { makeClient } from './client.ts';
 import { type Clock, systemClock } from './clock.ts';
@@ -19,6 +20,12 @@ export interface TargetOptions {
 export interface Clients {
   /** `target`: a service's name, `host:port`, or a URI such as `ipv4:127.0.0.1:4001,127.0.0.1:4002`. */
   of<D extends ServiceContract>(definition: D, target: string, options?: TargetOptions): Client<D>;
+}
+
+/** Those of a service: they count. */
+export interface CountingClients extends Clients {
+  /** Which services were called by name so far, ordered by name. */
+  callees(): readonly CalleeCount[];
 }
 
 /** Answers may be larger than what servers take in: a full page of resources. */
@@ -40,7 +47,7 @@ const channelOptions = {
 /** Tells the resolver of service names whose lists a channel goes by, where several services share a process. */
 const instanceOption = 'nephos.instance';
 
-export class ChannelClients implements Clients, Disposable {
+export class ChannelClients implements CountingClients, Disposable {
   readonly #env: ClientEnvironment;
   readonly #instanceId: string;
   readonly #channels = new Map<string, Channel>();
@@ -63,6 +70,26 @@ export class ChannelClients implements Clients, Disposable {
     return client;
   }
 
+  callees(): readonly CalleeCount[] {
+    const byService = new Map<string, CalleeCount>();
+    for (const [uri, { tally }] of this.#channels) {
+      const service = serviceOf(uri);
+      if (service === undefined || tally.calls === 0) continue;
+      const { calls, failures, since } = byService.get(service) ?? {
+        calls: 0,
+        failures: 0,
+        since: tally.since,
+      };
+      byService.set(service, {
+        service,
+        calls: calls + tally.calls,
+        failures: failures + tally.failures,
+        since: since < tally.since ? since : tally.since,
+      });
+    }
+    return [...byService.values()].sort((one, other) => (one.service < other.service ? -1 : 1));
+  }
+
   [Symbol.dispose](): void {
     this.#closed = true;
     for (const channel of this.#channels.values()) channel.close();
@@ -78,7 +105,7 @@ export class ChannelClients implements Clients, Disposable {
         ...channelOptions,
         [instanceOption]: this.#instanceId,
       });
-      channel = new Channel(grpc, uri.startsWith('nephos:'));
+      channel = new Channel(grpc, uri.startsWith('nephos:'), this.#env.clock.now());
       this.#channels.set(uri, channel);
     }
     return channel;

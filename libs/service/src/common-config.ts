@@ -44,6 +44,10 @@ const commonSchema = {
     schemes: ['nats', 'tls', 'ws', 'wss'],
   }),
   directory: config.text({ description: 'seeds of the directory: host:port, comma-separated', default: '' }),
+  identity: config.text({
+    description: 'file with the token by which this service proves to the directory who it is',
+    default: '',
+  }),
   logLevel: config.choice(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
     description: 'what is logged: this level and above',
     default: 'info',

@@ -2,6 +2,7 @@
 export type { Address, Labels } from './address.ts';
 export { callTarget, formatAddress, hostAndPort } from './address.ts';
 export type { Around, Call, CallOptions, Invocation } from './call.ts';
+export type { CalleeCount, ServedCount } from './call-counts.ts';
 export { type Clients, openClients, type TargetOptions } from './clients.ts';
 export type { Clock } from './clock.ts';
 export { offsetClock, systemClock } from './clock.ts';
@@ -18,6 +19,7 @@ export type {
   MessageType,
   ServiceContract,
 } from './contract.ts';
+export { durationMs, durationOf } from './duration.ts';
 export type { ErrorDetails, ErrorKind, FieldViolation, PreconditionViolation, Reason } from './errors.ts';
 export {
   AlreadyExists,
@@ -65,6 +67,7 @@ export type { Backoff, RetryOptions } from './retry.ts';
 export { pauseAfter, retry } from './retry.ts';
 export { run } from './run.ts';
 export { Secret } from './secret.ts';
+export { sentToMany } from './sent-to-many.ts';
 export type { RpcServer } from './server.ts';
 export { maxMessageBytes } from './server.ts';
 export type {

@@ -25,6 +25,15 @@ export function readText(metadata: Metadata, key: string): string | undefined {
   return value.length > longest ? value.slice(0, longest) : value;
 }
 
+const bearerForm = /^bearer +([A-Za-z0-9._~+/=-]+)$/i;
+
+/** The token of `authorization: Bearer <token>` (RFC 6750); undefined where there is none, or more than one. */
+export function readBearer(metadata: Metadata): string | undefined {
+  const values = metadata.get('authorization');
+  const [value] = values;
+  return values.length === 1 && typeof value === 'string' ? bearerForm.exec(value)?.[1] : undefined;
+}
+
 const traceparentForm = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})/;
 
 /** The context of a traceparent; the root context where it is missing or malformed. */

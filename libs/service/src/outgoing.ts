@@ -5,6 +5,7 @@
 import type { Metadata, ServiceError } from '@grpc/grpc-js';
 import { status } from '@grpc/grpc-js';
 import type { CallOptions } from './call.ts';
+import { isFailure } from './call-counts.ts';
 import type { Channel } from './channel.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { currentCallOrigin, currentOrigin, currentTrace } from './context.ts';
@@ -96,6 +97,12 @@ export function failureOf(error: unknown, { signals, channel }: Outgoing): unkno
 
 export function encode(type: MessageType<unknown>, value: unknown): Buffer {
   return toBuffer(type.encode(type.fromPartial(value as object)).finish());
+}
+
+/** Counts a call that has ended. */
+export function count({ channel: { tally } }: Outgoing, error: unknown): void {
+  tally.calls += 1;
+  if (error instanceof NephosError && isFailure(error)) tally.failures += 1;
 }
 
 export function endObservation({ observation }: Outgoing, error: unknown): void {

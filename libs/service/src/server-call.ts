@@ -14,7 +14,7 @@ import type { Logger } from 'pino';
 import { type Clock, systemClock } from './clock.ts';
 import type { CallOrigin } from './context.ts';
 import { Cancelled, DeadlineExceeded, type NephosError } from './errors.ts';
-import { metadataKeys, readText } from './metadata.ts';
+import { metadataKeys, readBearer, readText } from './metadata.ts';
 import { newUid } from './uid.ts';
 
 /** grpc-js's end of a call, whatever its kind. Messages stay bytes: this layer codes them itself. */
@@ -65,6 +65,10 @@ export class ServerCall implements CallOrigin {
 
   get onBehalfOf(): string | undefined {
     return readText(this.metadata, metadataKeys.onBehalfOf);
+  }
+
+  get token(): string | undefined {
+    return readBearer(this.metadata);
   }
 
   get peer(): string {

@@ -17,11 +17,13 @@ import { status } from '@grpc/grpc-js';
 import type { Context } from '@opentelemetry/api';
 import type { Logger } from 'pino';
 import type { Around, Call } from './call.ts';
+import { isFailure, type Mutable, type ServedCount } from './call-counts.ts';
 import type { Clock } from './clock.ts';
 import { runCall } from './context.ts';
 import type { MessageType } from './contract.ts';
 import { type Internal, Invalid, type NephosError } from './errors.ts';
 import { readTrace } from './metadata.ts';
+import { encodingOf } from './sent-to-many.ts';
 import { ServerCall, type Surface } from './server-call.ts';
 import { onAbort } from './signals.ts';
 import { asNephosError, codeOf, toStatus } from './status.ts';
@@ -45,6 +47,8 @@ export interface BoundMethod {
   readonly requestType: MessageType<unknown>;
   readonly responseType: MessageType<unknown>;
   readonly handler: (input: unknown, call: Call) => unknown;
+  /** Of its contract; counts on. */
+  readonly served: Mutable<ServedCount>;
 }
 
 /** How long a handler that was told to end may take before its stream is ended for it, milliseconds. */
@@ -52,6 +56,9 @@ export const lastWordsMs = 500;
 
 interface Begun {
   readonly call: ServerCall;
+  readonly served: Mutable<ServedCount>;
+  /** On the monotonic clock. */
+  readonly at: number;
   readonly trace: Context;
   readonly observation: Observation | undefined;
 }
@@ -61,14 +68,17 @@ function begin(surface: Surface, method: BoundMethod, env: HandlerEnvironment, s
   env.open.add(call);
   const parent = readTrace(surface.metadata);
   const observation = env.telemetry.observe('server', method.path, parent);
-  return { call, trace: observation?.trace ?? parent, observation };
+  const { served } = method;
+  return { call, served, at: env.clock.monotonic(), trace: observation?.trace ?? parent, observation };
 }
 
 /** Ends the books of a call; gives the status to send for an error. */
 function settle(begun: Begun, env: HandlerEnvironment, thrown?: unknown) {
-  const { call, observation } = begun;
+  const { call, observation, served } = begun;
   call.finish();
   env.open.delete(call);
+  served.calls += 1;
+  served.busyMs += env.clock.monotonic() - begun.at;
   if (thrown === undefined) {
     observation?.end(status.OK);
     if (env.log.isLevelEnabled('debug')) logCall(begun, env, undefined);
@@ -76,6 +86,7 @@ function settle(begun: Begun, env: HandlerEnvironment, thrown?: unknown) {
   }
   const error = asNephosError(thrown);
   observation?.end(codeOf(error), error);
+  if (isFailure(error)) served.failures += 1;
   if (error.kind === 'internal' || env.log.isLevelEnabled('debug')) logCall(begun, env, error);
   const sent = toStatus(error, call.requestId);
   return { ...sent, name: error.name, message: sent.details };
@@ -103,7 +114,11 @@ function decode(type: MessageType<unknown>, bytes: Buffer): unknown {
 }
 
 function encode(type: MessageType<unknown>, value: unknown): Buffer {
-  return toBuffer(type.encode(type.fromPartial(value as object)).finish());
+  const known = encodingOf(value);
+  if (known?.bytes !== undefined) return known.bytes;
+  const bytes = toBuffer(type.encode(type.fromPartial(value as object)).finish());
+  if (known !== undefined) known.bytes = bytes;
+  return bytes;
 }
 
 /** The handler within its interceptors; the first in the list is the outermost. */

@@ -19,6 +19,7 @@ import {
 import type { Logger } from 'pino';
 import { type Address, formatAddress } from './address.ts';
 import type { Around, Call } from './call.ts';
+import type { Mutable, ServedCount } from './call-counts.ts';
 import type { Clock } from './clock.ts';
 import type { Implementation, MethodContract, ServiceContract } from './contract.ts';
 import { Unavailable, Unimplemented } from './errors.ts';
@@ -71,13 +72,15 @@ export interface RpcServer {
   around(interceptor: Around): void;
   /** Full names of the contracts served. */
   readonly services: readonly string[];
+  /** What was answered so far, a count a contract. */
+  readonly served: readonly ServedCount[];
 }
 
 export class GrpcServer implements RpcServer {
   readonly health: HealthService;
   readonly #grpc: Server;
   readonly #env: HandlerEnvironment & { readonly around: Around[] };
-  readonly #services: string[] = [];
+  readonly #served: Mutable<ServedCount>[] = [];
   #draining = false;
 
   constructor({ log, clock, telemetry }: ServerEnvironment) {
@@ -90,11 +93,16 @@ export class GrpcServer implements RpcServer {
   }
 
   get services(): readonly string[] {
-    return this.#services;
+    return this.#served.map(({ contract }) => contract);
+  }
+
+  get served(): readonly ServedCount[] {
+    return this.#served;
   }
 
   add<D extends ServiceContract>(definition: D, implementation: Implementation<D>): void {
-    this.#services.push(definition.fullName);
+    const served = { contract: definition.fullName, calls: 0, failures: 0, busyMs: 0 };
+    this.#served.push(served);
     this.health.add(definition.fullName);
     for (const [key, method] of Object.entries(definition.methods)) {
       const path = `/${definition.fullName}/${method.name}`;
@@ -106,7 +114,7 @@ export class GrpcServer implements RpcServer {
               throw methodUnknown(path);
             };
       const { requestType, responseType } = method;
-      const added = this.#register(method, { path, requestType, responseType, handler });
+      const added = this.#register(method, { path, requestType, responseType, handler, served });
       if (!added) throw new Error(`${path} is served already`);
     }
   }

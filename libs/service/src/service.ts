@@ -5,7 +5,7 @@
 import type { Meter, MeterProvider, Tracer, TracerProvider } from '@opentelemetry/api';
 import type { Logger } from 'pino';
 import type { Address } from './address.ts';
-import type { Clients } from './clients.ts';
+import type { CountingClients } from './clients.ts';
 import type { Clock } from './clock.ts';
 import type { ConfigOf } from './common-config.ts';
 import type { ConfigSchema, Environment } from './config.ts';
@@ -33,7 +33,7 @@ export interface ServiceContext<C = ConfigOf<ConfigSchema>> {
   /** What was opened; disposed in reverse once the server has drained and the background loops have ended. */
   readonly resources: AsyncDisposableStack;
   readonly server: RpcServer;
-  readonly clients: Clients;
+  readonly clients: CountingClients;
   readonly lifecycle: Lifecycle;
   readonly telemetry: { readonly tracer: Tracer; readonly meter: Meter };
   /**
@@ -41,7 +41,7 @@ export interface ServiceContext<C = ConfigOf<ConfigSchema>> {
    * backoff, so it reads where it stands from the records and takes no input.
    */
   background(name: string, loop: (signal: AbortSignal) => Promise<void>): void;
-  /** While `check` throws, the service is NOT_SERVING and out of the directory. Asked twice a second. */
+  /** While `check` throws, the service is NOT_SERVING and out of the directory. Asked three times a second; 600 ms to answer. */
   health(name: string, check: () => Promise<void> | void): void;
   /** The process cannot go on, e.g. its store is lost: drains, stops, and `run` exits with 1. */
   fail(error: unknown): void;
