@@ -22,12 +22,6 @@ export interface Clients {
   of<D extends ServiceContract>(definition: D, target: string, options?: TargetOptions): Client<D>;
 }
 
-/** Those of a service: they count. */
-export interface CountingClients extends Clients {
-  /** Which services were called by name so far, ordered by name. */
-  callees(): readonly CalleeCount[];
-}
-
 /** Answers may be larger than what servers take in: a full page of resources. */
 const maxAnswerBytes = 16 * 2 ** 20;
 
@@ -47,7 +41,7 @@ const channelOptions = {
 /** Tells the resolver of service names whose lists a channel goes by, where several services share a process. */
 const instanceOption = 'nephos.instance';
 
-export class ChannelClients implements CountingClients, Disposable {
+export class ChannelClients implements Clients, Disposable {
   readonly #env: ClientEnvironment;
   readonly #instanceId: string;
   readonly #channels = new Map<string, Channel>();
@@ -70,6 +64,7 @@ export class ChannelClients implements CountingClients, Disposable {
     return client;
   }
 
+  /** Which services were called by name so far, ordered by name. */
   callees(): readonly CalleeCount[] {
     const byService = new Map<string, CalleeCount>();
     for (const [uri, { tally }] of this.#channels) {

@@ -5,7 +5,8 @@
 import type { Meter, MeterProvider, Tracer, TracerProvider } from '@opentelemetry/api';
 import type { Logger } from 'pino';
 import type { Address } from './address.ts';
-import type { CountingClients } from './clients.ts';
+import type { CalleeCount } from './call-counts.ts';
+import type { Clients } from './clients.ts';
 import type { Clock } from './clock.ts';
 import type { ConfigOf } from './common-config.ts';
 import type { ConfigSchema, Environment } from './config.ts';
@@ -33,7 +34,9 @@ export interface ServiceContext<C = ConfigOf<ConfigSchema>> {
   /** What was opened; disposed in reverse once the server has drained and the background loops have ended. */
   readonly resources: AsyncDisposableStack;
   readonly server: RpcServer;
-  readonly clients: CountingClients;
+  readonly clients: Clients;
+  /** Which services these clients called by name so far, ordered by name. */
+  readonly callees: () => readonly CalleeCount[];
   readonly lifecycle: Lifecycle;
   readonly telemetry: { readonly tracer: Tracer; readonly meter: Meter };
   /**

@@ -68,6 +68,7 @@ export async function startService<S extends ConfigSchema>(
   const context: ServiceContext<ConfigOf<S>> = {
     ...{ name, version, instanceId, config, clock, log, resources, server, clients, telemetry },
     lifecycle: parts.lifecycle,
+    callees: () => clients.callees(),
     background: (loop, run) => parts.loops.start(loop, run),
     health: (check, run) => parts.checks.add(check, run),
     fail: (error) => {
