@@ -110,7 +110,13 @@ export type Expected = number | { readonly where: Readonly<Record<string, Scalar
 
 /** One write of a batch. */
 export type Write<T> =
-  | { readonly kind: 'insert'; readonly id: string; readonly value: T; readonly event?: Json }
+  | {
+      readonly kind: 'insert';
+      readonly id: string;
+      readonly value: T;
+      readonly event?: Json;
+      readonly fresh?: boolean;
+    }
   | {
       readonly kind: 'update';
       readonly id: string;
@@ -131,6 +137,15 @@ export interface Change<T> {
   readonly event?: Json;
 }
 
+/** How to insert. */
+export interface InsertOptions {
+  /**
+   * Refuse an id that was removed (AlreadyExists, as for one that is there), so that a late repeat of a create
+   * cannot bring back what was deleted meanwhile. Holds until the tombstone is swept: a day, and published.
+   */
+  readonly fresh?: boolean;
+}
+
 /**
  * A service's documents of one kind. Every method may also throw `Unavailable` (the store failed or is closed)
  * and `Exhausted` (too many operations waiting).
@@ -145,7 +160,7 @@ export interface Collection<T> {
   /** How many match; same rule for `where` as `find`. */
   count(where?: Where): Promise<number>;
   /** Throws `AlreadyExists` naming the unique index, or `id`. */
-  insert(id: string, value: T, event?: Json): Promise<Stored<T>>;
+  insert(id: string, value: T, event?: Json, options?: InsertOptions): Promise<Stored<T>>;
   /** Replaces the value. Throws `Conflict` when the document is not as expected, `NotFound`, `AlreadyExists`. */
   update(id: string, expected: Expected, next: T, event?: Json): Promise<Stored<T>>;
   /**
@@ -155,7 +170,7 @@ export interface Collection<T> {
   modify(id: string, change: (current: Stored<T>) => Change<T> | undefined): Promise<Stored<T>>;
   /**
    * Leaves a tombstone, invisible to reads, that carries the event until it is published. An insert of the same
-   * id continues its counters. Throws `NotFound`, `Conflict`.
+   * id continues its counters (or is refused: `InsertOptions.fresh`). Throws `NotFound`, `Conflict`.
    */
   remove(id: string, expected?: Expected, event?: Json): Promise<void>;
   /** In order, a result per item, whatever became of the others; nothing is promised between documents. */

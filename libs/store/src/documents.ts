@@ -8,6 +8,7 @@ import type {
   Collection,
   CollectionDefinition,
   Expected,
+  InsertOptions,
   Json,
   Page,
   Query,
@@ -82,8 +83,8 @@ export class DocumentCollection<T> implements Collection<T> {
     return isEmpty(plan) ? 0 : await this.#driver.count(this.name, plan);
   }
 
-  insert(id: string, value: T, event?: Json): Promise<Stored<T>> {
-    return this.#write({ kind: 'insert', id, value, ...eventOf(event) }) as Promise<Stored<T>>;
+  insert(id: string, value: T, event?: Json, options: InsertOptions = {}): Promise<Stored<T>> {
+    return this.#write({ kind: 'insert', id, value, ...eventOf(event), ...options }) as Promise<Stored<T>>;
   }
 
   update(id: string, expected: Expected, next: T, event?: Json): Promise<Stored<T>> {
@@ -161,7 +162,9 @@ export class DocumentCollection<T> implements Collection<T> {
     }
     const value = write.value as Json;
     checkIndexed(this.#definition, value);
-    if (write.kind === 'insert') return { ...common, kind: 'insert', value };
+    if (write.kind === 'insert') {
+      return { ...common, kind: 'insert', value, fresh: write.fresh ?? false };
+    }
     return { ...common, kind: 'update', value, expected: this.#expected(write.expected) as Expected };
   }
 

@@ -25,6 +25,8 @@ export type WriteRequest =
       /** The writer's version; a document of a newer neighbour keeps its own, one further away is refused. */
       readonly schema: number;
       readonly event: EventToAdd | undefined;
+      /** Refuse an id that has a tombstone. */
+      readonly fresh: boolean;
     }
   | {
       readonly kind: 'update';

@@ -17,6 +17,13 @@ export function alreadyExists(collection: string, id: string, index: string): Al
   return new AlreadyExists('RESOURCE_EXISTS', message, { metadata: { collection, id, index } });
 }
 
+/** An insert that must not bring back what was removed. */
+export function wasRemoved(collection: string, id: string): AlreadyExists {
+  return new AlreadyExists('RESOURCE_EXISTS', `${collection}/${id} was there and was removed`, {
+    metadata: { collection, id, index: 'id' },
+  });
+}
+
 export function conflict(collection: string, id: string): Conflict {
   return new Conflict('REVISION_MISMATCH', `${collection}/${id} was changed by another write`, {
     metadata: { collection, id },

@@ -7,6 +7,7 @@ export type {
   Condition,
   Expected,
   IndexDefinition,
+  InsertOptions,
   Json,
   Outbox,
   Page,

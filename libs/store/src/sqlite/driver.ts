@@ -3,7 +3,7 @@
 import { Exhausted, Internal, Invalid, Precondition } from '@nephos/service';
 import type { Expected, IndexDefinition, Json, PendingDocument, PendingEvent } from '../collection.ts';
 import type { Driver, EventToAdd, Row, WriteRequest, Written } from '../driver.ts';
-import { alreadyExists, conflict, notFound } from '../failures.ts';
+import { alreadyExists, conflict, notFound, wasRemoved } from '../failures.ts';
 import type { Plan } from '../plan.ts';
 import { schemaTooFar } from '../schema.ts';
 import { scalarAt } from '../values.ts';
@@ -134,7 +134,9 @@ export class SqliteDriver implements Driver {
     const value = JSON.stringify(request.value);
     if (value.length > maxTextLength) throw tooLarge(collection, id);
     const indexed = (this.#fields.get(collection) ?? []).map((field) => indexedValue(request.value, field));
-    if (request.kind === 'insert') return { op: 'insert', collection, id, value, indexed, schema, event };
+    if (request.kind === 'insert') {
+      return { op: 'insert', collection, id, value, indexed, schema, event, fresh: request.fresh };
+    }
     return { op: 'update', collection, id, guard: guardOf(request.expected), value, indexed, schema, event };
   }
 
@@ -146,6 +148,8 @@ export class SqliteDriver implements Driver {
         return notFound(collection, id);
       case 'exists':
         return alreadyExists(collection, id, this.#indexName(collection, refusal.index));
+      case 'removed':
+        return wasRemoved(collection, id);
       case 'conflict':
         return conflict(collection, id);
       case 'schema':

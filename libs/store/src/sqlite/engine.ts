@@ -76,14 +76,18 @@ export class Engine {
       return { result: this.#carryOut(operation) };
     } catch (error) {
       const refused = refusalOf(operation, error);
-      return { refused: this.#isTaken(operation, refused) ? { kind: 'exists', index: 'id' } : refused };
+      return { refused: this.#isOfId(operation, refused) ?? refused };
     }
   }
 
-  /** SQLite names any violated index, but an insert that is repeated has to hear that its id is there. */
-  #isTaken(operation: Operation, refused: Refusal): boolean {
-    if (operation.op !== 'insert' || refused.kind !== 'exists') return false;
-    return this.#get(operation.collection, [operation.id]).length > 0;
+  /** SQLite names any violated index, but an insert that is repeated has to hear what became of its id. */
+  #isOfId(operation: Operation, refused: Refusal): Refusal | undefined {
+    if (operation.op !== 'insert' || refused.kind !== 'exists') return undefined;
+    const { collection, id, fresh } = operation;
+    if (this.#get(collection, [id]).length > 0) return { kind: 'exists', index: 'id' };
+    const hasTombstone = (): boolean =>
+      this.#statements.get(this.#textsOf(collection).read, [id]) !== undefined;
+    return fresh && hasTombstone() ? { kind: 'removed' } : undefined;
   }
 
   #carryOut(operation: Operation): unknown {

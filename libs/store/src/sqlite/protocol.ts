@@ -55,6 +55,7 @@ export type WriteOperation =
       readonly indexed: readonly Indexed[];
       readonly schema: number;
       readonly event: EventText | undefined;
+      readonly fresh: boolean;
     }
   | {
       readonly op: 'update';
@@ -94,6 +95,7 @@ export interface PendingRow {
 export type Refusal =
   | { readonly kind: 'not-found' }
   | { readonly kind: 'exists'; readonly index: string }
+  | { readonly kind: 'removed' }
   | { readonly kind: 'conflict' }
   | { readonly kind: 'schema'; readonly stored: number; readonly own: number }
   | { readonly kind: 'too-large' }

@@ -83,6 +83,7 @@ function writeDocument(
   const eventSeq = before.eventSeq + events;
   if (operation.op === 'insert') {
     if (!before.removed) throw new Refused({ kind: 'exists', index: 'id' });
+    if (operation.fresh) throw new Refused({ kind: 'removed' });
     const { value, indexed } = operation;
     statements.run(texts.replace, [value, schema, revision, eventSeq, ...indexed, before.row]);
     return [revision, eventSeq];

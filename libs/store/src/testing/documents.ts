@@ -42,6 +42,27 @@ export function documentTests(openFresh: OpenFresh): void {
       expect(await collection.insert('one', { note: 'again' })).toMatchObject({ revision: 3 });
     }));
 
+  test('an insert can refuse an id that was removed', () =>
+    withStore(openFresh, async (store) => {
+      const collection = await store.collection(parts);
+      const fresh = { fresh: true };
+      expect(await collection.insert('one', { name: 'n' }, 'created', fresh)).toMatchObject({ revision: 1 });
+      const ofId = { details: { metadata: { index: 'id' } } };
+      await expect(collection.insert('one', {}, 'late', fresh)).rejects.toMatchObject(ofId);
+      await collection.remove('one', 1, 'deleted');
+      await collection.insert('two', { name: 'n' });
+      for (const value of [{}, { name: 'n' }]) {
+        const late = collection.insert('one', value, 'late', fresh);
+        await expect(late).rejects.toBeInstanceOf(AlreadyExists);
+        await expect(late).rejects.toMatchObject(ofId);
+      }
+      const [result] = await collection.batch([{ kind: 'insert', id: 'one', value: {}, fresh: true }]);
+      expect(result).toMatchObject({ ok: false, error: ofId });
+      expect(await collection.get('one')).toBeUndefined();
+      expect((await store.outbox.pending({ limit: 9 }))[0]?.events).toMatchObject([{ seq: 1 }, { seq: 2 }]);
+      expect(await collection.insert('one', {}, 'created')).toMatchObject({ revision: 3, eventSeq: 3 });
+    }));
+
   test('a unique index refuses a second document and says which index', () =>
     withStore(openFresh, async (store) => {
       const collection = await store.collection(parts);
