@@ -33,4 +33,4 @@ export {
   listPage,
 } from './listing.ts';
 export { openStore } from './open.ts';
-export { openServiceStore } from './service-store.ts';
+export { openServiceStore, serviceStoreUrl } from './service-store.ts';

@@ -24,6 +24,8 @@ export interface PlatformOptions {
   readonly hosts?: number;
   /** Default: a temporary folder, removed at the end. */
   readonly data?: string;
+  /** `mongodb://host:port/prefix`, for every service but the host agent, whose records are its host's alone. */
+  readonly store?: string;
   /** For every service: `NEPHOS_<KEY>`, or `NEPHOS_<SERVICE>_<KEY>` for one of them. */
   readonly env?: Environment;
 }
@@ -80,7 +82,11 @@ async function start<S extends PlatformService>(
   const addressOf = (name: ServiceName): string => addresses.get(name) ?? '';
   const shared = sharedEnvironment(options, folders, nats.url, addressOf('directory'));
   const made = serviceNames.map((name) => {
-    const own = { NEPHOS_BIND: addressOf(name), NEPHOS_DATA: path.join(data, name) };
+    const own = {
+      NEPHOS_BIND: addressOf(name),
+      NEPHOS_DATA: path.join(data, name),
+      ...(options.store !== undefined && name !== 'host-agent' && { NEPHOS_STORE: options.store }),
+    };
     const logFile = path.join(data, 'log', `${name}.log`);
     return make({
       name,
