@@ -64,10 +64,26 @@ export function eventId(address: EntityAddress, sequence: number): string {
   return `${address.entity}/${address.uid}/${sequence}`;
 }
 
+/** The id of the JSON Schema of the data of events about a resource, by its message's full name. */
+export function dataSchemaId(message: string): string {
+  return `${message}.change`;
+}
+
+/** Where a JSON Schema is found: below the base that the platform is configured with, or a name that resolves to nothing. */
+export function schemaUri(base: string, id: string): string {
+  return base === '' ? `urn:nephos:schema:${id}` : `${base.replace(/\/+$/, '')}/schemas/${id}.json`;
+}
+
+export interface EncodeOptions {
+  readonly omitted?: readonly Omission[];
+  /** Where JSON Schemas are served, `http://host:port`; empty: they have a name only. */
+  readonly schemaBase?: string;
+}
+
 export function encodeEvent(
   payload: EventPayload,
   pending: Omit<PendingEvent, 'payload'>,
-  omitted: readonly Omission[] = [],
+  { omitted = [], schemaBase = '' }: EncodeOptions = {},
 ): string {
   const { address, change } = payload;
   return JSON.stringify({
@@ -78,7 +94,7 @@ export function encodeEvent(
     subject: payload.name,
     time: pending.at,
     datacontenttype: 'application/json',
-    dataschema: `urn:nephos:proto:${payload.schema}`,
+    dataschema: schemaUri(schemaBase, dataSchemaId(payload.schema)),
     sequence: String(pending.seq),
     traceparent: payload.traceparent,
     // An extension attribute, as the CloudEvents specification allows.

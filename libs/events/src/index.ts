@@ -2,6 +2,7 @@
 export { type Bus, type BusContext, type BusOptions, connectBus, type Session } from './bus.ts';
 export { changedPaths, type JsonObject } from './changes.ts';
 export {
+  dataSchemaId,
   decodeEvent,
   type EntityEvent,
   type EventPayload,
@@ -9,6 +10,7 @@ export {
   eventId,
   type Omission,
   removedHeader,
+  schemaUri,
 } from './cloudevent.ts';
 export type { EventsContext, EventsLog } from './context.ts';
 export { type DeadLetter, deadLetterHeaders } from './dead-letter.ts';
@@ -35,6 +37,7 @@ export {
   filterSubject,
   parseSubject,
   subjectOf,
+  subjectRoots,
 } from './subject.ts';
 export { subscribe } from './subscribe.ts';
 export type {

@@ -36,11 +36,14 @@ export class Publisher implements Disposable {
   readonly #replies: Subscription;
   readonly #sweeper: Disposable;
   readonly #onNoStream: () => void;
+  /** Where JSON Schemas of events are served; see EncodeOptions. */
+  readonly schemaBase: string;
   #next = 0;
   #closed = false;
 
   /** `onNoStream` is called when no stream takes a message. */
-  constructor(connection: NatsConnection, clock: Clock, onNoStream: () => void) {
+  constructor(connection: NatsConnection, clock: Clock, onNoStream: () => void, schemaBase = '') {
+    this.schemaBase = schemaBase;
     this.#onNoStream = onNoStream;
     this.#connection = connection;
     this.#clock = clock;

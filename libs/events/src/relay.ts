@@ -237,7 +237,7 @@ class OutboxRelay implements Relay {
     const payload = payloadOf(event.payload);
     const headers: Record<string, string> = payload.change.new ? {} : { [removedHeader]: '1' };
     const messageId = eventId(payload.address, event.seq);
-    const body = encodeWithin(payload, event, session.publisher.maxPayload);
+    const body = encodeWithin(payload, event, session.publisher);
     return session.publisher.publish(subjectOf(payload.tree, payload.address), body, messageId, headers);
   }
 

@@ -106,7 +106,7 @@ export class Restatement {
     if (stored.eventSeq === 0 || payload.tree !== 'entities') return;
     const at = this.#context.clock.now().toISOString();
     const pending = { seq: stored.eventSeq, firstSeq: 1, at };
-    const body = encodeWithin(payload, pending, session.publisher.maxPayload);
+    const body = encodeWithin(payload, pending, session.publisher);
     // An id of its own: the event itself may still be pending, and has to come after this one.
     const messageId = `${eventId(payload.address, stored.eventSeq)}/restated/${session.incarnation}`;
     await session.publisher.publish(subjectOf(payload.tree, payload.address), body, messageId);

@@ -33,6 +33,7 @@ export async function announce(session: Session, record: InstanceRecord): Promis
       change: { ...(now && { new: now }), ...(old && { old }), changedPaths: changedPaths(old, now) },
     },
     pending,
+    session.publisher,
   );
   const headers = record.ended ? { [removedHeader]: '1' } : {};
   await session.publisher.publish(
