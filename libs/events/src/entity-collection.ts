@@ -12,6 +12,7 @@ import {
   addressOf,
   type EntityCollection,
   type EntityDefinition,
+  type InsertOptions,
   type ModifyOptions,
   type WriteOptions,
 } from './entity.ts';
@@ -89,9 +90,10 @@ class Entity<T, M> implements EntityCollection<T, M> {
     return this.definition.toMessage(stored);
   }
 
-  async insert(id: string, value: T, options: WriteOptions = {}): Promise<Stored<T>> {
+  async insert(id: string, value: T, options: InsertOptions = {}): Promise<Stored<T>> {
     const predicted = { id, revision: 1, eventSeq: 1, value };
-    const stored = await this.documents.insert(id, value, this.#event(undefined, predicted, options));
+    const event = this.#event(undefined, predicted, options);
+    const stored = await this.documents.insert(id, value, event, { fresh: options.fresh ?? false });
     // An id that was removed before goes on counting: say the counters that it really got.
     const exact = stored.revision === 1 || options.quiet === true;
     return exact ? stored : await this.#correct(stored);

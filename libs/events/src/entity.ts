@@ -59,6 +59,11 @@ export interface WriteOptions {
   readonly quiet?: boolean;
 }
 
+export interface InsertOptions extends WriteOptions {
+  /** Refuse an id that was removed, as `AlreadyExists` with index `id`; see libs/store. */
+  readonly fresh?: boolean;
+}
+
 export interface ModifyOptions extends WriteOptions {
   /** The revision that the document must have; else `Conflict`. */
   readonly expected?: number;
@@ -71,7 +76,7 @@ export interface EntityCollection<T, M> {
   getMany(ids: readonly string[]): Promise<Stored<T>[]>;
   find(query: Query): Promise<Page<T>>;
   count(where?: Where): Promise<number>;
-  insert(id: string, value: T, options?: WriteOptions): Promise<Stored<T>>;
+  insert(id: string, value: T, options?: InsertOptions): Promise<Stored<T>>;
   /** `change` may run several times and must be pure; `undefined` leaves the document alone. */
   modify(
     id: string,

@@ -31,7 +31,7 @@ export interface MethodDefinition<B extends Json, R> {
   readonly name: string;
   /**
    * Does it. Called again after a crash, and perhaps by two processes at once: what is there already under the
-   * record's ids is success. May refuse (any error but `Unavailable` and its like) only if it left nothing.
+   * record's ids is success, what was there and is gone is `goneSince`. May refuse (any error but `Unavailable` and its like) only if it left nothing.
    * `again`: false only where nobody can have begun on it before.
    */
   carryOut(record: RequestRecord<B>, again: boolean): Promise<R>;
@@ -87,6 +87,16 @@ const refusals: ReadonlySet<string> = new Set([
 
 function isRefusal(error: unknown): boolean {
   return error instanceof NephosError && (refusals.has(error.kind) || error.reason === 'ETAG_MISMATCH');
+}
+
+/** What was asked for was done, and what it made is gone since: told to the caller, and never done again. */
+class GoneSince extends NotFound {}
+
+/** Thrown by a `carryOut` that finds what it made removed meanwhile. */
+export function goneSince(collection: string, uid: string): NotFound {
+  return new GoneSince('RESOURCE_NOT_FOUND', `${collection}/${uid} was made and is gone since`, {
+    metadata: { resource: `${collection}/${uid}` },
+  });
 }
 
 export class Idempotency {
@@ -212,7 +222,8 @@ export class Idempotency {
       await this.#settle(id, value);
       return { result };
     } catch (error) {
-      if (isRefusal(error)) await this.#withdraw(id, value);
+      if (error instanceof GoneSince) await this.#settle(id, value);
+      else if (isRefusal(error)) await this.#withdraw(id, value);
       throw error;
     }
   }

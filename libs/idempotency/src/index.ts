@@ -1,4 +1,14 @@
 /** The surface of @nephos/idempotency. */
+export {
+  type ChangedEntity,
+  type Remembering,
+  type RemovalDefinition,
+  removing,
+  type UpdateDefinition,
+  updating,
+  wasApplied,
+  withApplied,
+} from './changes.ts';
 export type {
   Accepted,
   Caller,
@@ -7,6 +17,6 @@ export type {
   IdempotentMethod,
   MethodDefinition,
 } from './idempotency.ts';
-export { openIdempotency } from './idempotency.ts';
+export { goneSince, openIdempotency } from './idempotency.ts';
 export type { RequestRecord } from './record.ts';
 export { sweepRequests } from './sweeper.ts';

@@ -1,20 +1,27 @@
-/** The parts that know hosts, put together: the fleet in memory, capacity, placement and the links to agents. */
+/**
+ * The parts that know hosts, put together: the fleet in memory, capacity, placement and the links to agents. Every
+ * instance has them; only `links.observe` is for one at a time.
+ */
+import { type Bus, follow } from '@nephos/events';
 import type { ServiceContext } from '@nephos/service';
 import { DirectoryAgentLinks } from './adapters/agent-links.ts';
 import { StoredCapacity } from './adapters/capacity.ts';
 import { Fleet } from './adapters/fleet.ts';
+import { followFleet } from './adapters/fleet-follower.ts';
 import { HostFactsWriter } from './adapters/host-facts.ts';
-import { openLedgers } from './adapters/host-ledger.ts';
 import { HostProjector } from './adapters/host-projector.ts';
-import { applyAllOvercommits } from './adapters/overcommit.ts';
 import { ClaimingPlacement, type Planner } from './adapters/placement.ts';
 import { atBest } from './domain/planner/at-best.ts';
 import { planDeployment } from './domain/planner/plan.ts';
 import type { Inventory } from './inventory.ts';
 
-const resyncMs = 60_000;
+/** Between two readings of all hosts: of one's own writes, and where others write too. */
+const resyncMs = { alone: 60_000, shared: 15_000 };
 
 export interface FleetOptions {
+  readonly bus: Bus;
+  /** Other instances write the same store. */
+  readonly shared: boolean;
   readonly hostSilentAfter: number;
   readonly hostDisconnectedAfter: number;
 }
@@ -25,10 +32,11 @@ export interface FleetParts {
   readonly capacity: StoredCapacity;
   readonly placement: ClaimingPlacement;
   readonly links: DirectoryAgentLinks;
+  readonly projector: HostProjector;
   readonly facts: HostFactsWriter;
 }
 
-/** Reads the fleet and begins to keep it; `links.hostsChanged()` opens the links once all listeners stand. */
+/** Reads the fleet and begins to keep it. */
 export async function openFleet(
   ctx: ServiceContext,
   inventory: Inventory,
@@ -36,20 +44,18 @@ export async function openFleet(
 ): Promise<FleetParts> {
   const { clock, log, clients, resources } = ctx;
   const { hosts, ledgers, claimPointers } = inventory;
-  const fleet = new Fleet(hosts, ledgers);
-  await openLedgers(inventory);
+  const { bus, shared } = options;
+  const fleet = new Fleet(hosts, ledgers, { shared });
   await fleet.resync();
-  await applyAllOvercommits(inventory, fleet);
   const projector = resources.use(
     new HostProjector({
       hosts,
-      ledgerOf: (hostUid) => fleet.ledger(hostUid),
+      ledgers,
       changed: (host) => fleet.hostChanged(host),
       clock,
       log,
     }),
   );
-  for (const { header } of fleet.records()) projector.touch(header.uid);
   const capacity = new StoredCapacity(ledgers, claimPointers, (hostUid, ledger) => {
     fleet.ledgerChanged(hostUid, ledger);
     projector.touch(hostUid);
@@ -57,24 +63,34 @@ export async function openFleet(
   const planner: Planner = async (request) => planDeployment(fleet.views(), request, Math.random);
   const bestCase: Planner = async (request) =>
     planDeployment(fleet.views().map(atBest), request, Math.random);
-  const placement = new ClaimingPlacement(planner, bestCase, capacity);
+  const placement = new ClaimingPlacement(planner, bestCase, capacity, async () => {
+    await fleet.catchUp();
+    return shared;
+  });
   const facts = new HostFactsWriter(hosts, ledgers, fleet, clock);
-  const links = resources.use(
-    new DirectoryAgentLinks({
-      fleet,
-      facts,
-      clients,
-      clock,
-      log,
-      silentAfterMs: options.hostSilentAfter,
-      disconnectedAfterMs: options.hostDisconnectedAfter,
-    }),
-  );
+  const links = new DirectoryAgentLinks({
+    fleet,
+    facts,
+    clients,
+    clock,
+    log,
+    silentAfterMs: options.hostSilentAfter,
+    disconnectedAfterMs: options.hostDisconnectedAfter,
+  });
+  const membershipChanged = () => links.hostsChanged();
   ctx.background('fleet resync', async (signal) => {
     while (!signal.aborted) {
-      await clock.sleep(resyncMs, signal).catch(() => undefined);
-      if (!signal.aborted) await fleet.resync();
+      await clock.sleep(shared ? resyncMs.shared : resyncMs.alone, signal).catch(() => undefined);
+      if (signal.aborted) return;
+      await fleet.resync();
+      membershipChanged();
     }
   });
-  return { fleet, planner, capacity, placement, links, facts };
+  if (shared) {
+    ctx.background('fleet follower', async (signal) => {
+      const events = follow(bus, { filter: { entity: 'host' }, signal });
+      await followFleet({ fleet, events, membershipChanged, clock, log });
+    });
+  }
+  return { fleet, planner, capacity, placement, links, facts, projector };
 }

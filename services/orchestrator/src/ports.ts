@@ -60,9 +60,19 @@ export interface HostObservations {
   readonly machines: readonly MachineObservation[];
   /** True: these are all the machines there are; what is missing is gone. */
   readonly complete: boolean;
+  /** Throws `Conflict` LEASE_LOST once another instance may observe: asked right before each write. */
+  readonly stillMine: () => void;
 }
 
-/** The orchestrator's links to the agents of its hosts: one observation stream an agent. */
+/** The time in which this instance, and no other, observes hosts. */
+export interface Term {
+  /** Higher than that of every term before. */
+  readonly epoch: number;
+  /** Aborted before another instance may begin a term. */
+  readonly signal: AbortSignal;
+}
+
+/** The orchestrator's links to the agents of its hosts: calls from every instance, observations on one at a time. */
 export interface AgentLinks {
   /** Throws `NotFound` for an unknown host. Calls wait for the agent within their deadline. */
   hypervisor(hostUid: string): Promise<HostEndpoint<typeof HypervisorServiceDefinition>>;
@@ -71,7 +81,10 @@ export interface AgentLinks {
   onObservations(listener: (seen: HostObservations) => Promise<void>): Disposable;
   /** Called when a host's link changes. */
   onLink(listener: (hostUid: string, link: HostLink) => Promise<void>): Disposable;
+  /** As last known here: certain while this instance observes, else perhaps a moment old. */
   linkOf(hostUid: string): HostLink;
+  /** As it is on record now, whichever instance wrote it. */
+  linkNow(hostUid: string): Promise<HostLink>;
 }
 
 /** Where machines that the platform did not start are written down. */

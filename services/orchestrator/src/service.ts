@@ -4,7 +4,7 @@
  */
 import { joinDirectory } from '@nephos/directory';
 import { connectBus, startRelay } from '@nephos/events';
-import { openIdempotency, sweepRequests } from '@nephos/idempotency';
+import { openIdempotency } from '@nephos/idempotency';
 import { jobClient, startExecutor } from '@nephos/jobs';
 import { ClusterServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/cluster';
 import { HostServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/host';
@@ -22,6 +22,7 @@ import { podsApi } from './api/pods.ts';
 import { zonesApi } from './api/zones.ts';
 import { openFleet } from './fleet-parts.ts';
 import { openInventory } from './inventory.ts';
+import { observeHosts } from './observers.ts';
 import { addVms, openVmRecords } from './vms.ts';
 
 export const orchestrator = defineService({
@@ -59,7 +60,7 @@ export const orchestrator = defineService({
     const directory = await joinDirectory(ctx);
     const idempotency = await openIdempotency(store, { clock, log });
     const inventory = await openInventory(store, ctx.name, clock);
-    const parts = await openFleet(ctx, inventory, ctx.config);
+    const parts = await openFleet(ctx, inventory, { ...ctx.config, bus, shared: !store.exclusive });
     const { fleet, links, planner, facts, placement, capacity } = parts;
     const records = await openVmRecords(store, ctx.name, clock);
     const jobs = jobClient(ctx);
@@ -71,7 +72,7 @@ export const orchestrator = defineService({
     server.add(OfferingServiceDefinition, offeringsApi(inventory, idempotency, clock));
     server.add(DeploymentPlannerServiceDefinition, plannerApi(planner, ctx.version));
 
-    const { definitions, deps } = addVms(ctx, {
+    const { definitions, deps, reconciler } = addVms(ctx, {
       records,
       inventory,
       idempotency,
@@ -85,7 +86,8 @@ export const orchestrator = defineService({
     });
     startExecutor(ctx, { jobs: definitions, deps, jobControl: directory, concurrency: ctx.config.vmJobs });
 
-    ctx.background('request sweeper', (signal) => sweepRequests(idempotency, { clock }, signal));
-    links.hostsChanged();
+    ctx.background('observer', (signal) =>
+      observeHosts({ ...parts, inventory, idempotency, reconciler, clock }, { epoch: 1, signal }),
+    );
   },
 });

@@ -1,6 +1,6 @@
 /**
  * The VM half of the orchestrator, put together: records, jobs, services, observations, reconciler. service.ts lists
- * it as one part.
+ * it as one part. The reconciler is for one instance at a time; observers.ts runs it.
  */
 import { openEntity } from '@nephos/events';
 import type { Idempotency } from '@nephos/idempotency';
@@ -72,9 +72,9 @@ export interface VmPart {
   readonly leftovers: Leftovers;
 }
 
-type Context = Pick<ServiceContext, 'clients' | 'clock' | 'log' | 'server' | 'resources' | 'background'>;
+type Context = Pick<ServiceContext, 'clients' | 'clock' | 'log' | 'server' | 'resources'>;
 
-/** Adds the services, begins to listen to agents, and reconciles in the background. */
+/** Adds the services and listens to what the links tell. */
 export function addVms(ctx: Context, around: VmSurroundings): VmPart {
   const { clock, log } = ctx;
   const { jobs, links, records, retentionMs } = around;
@@ -91,7 +91,6 @@ export function addVms(ctx: Context, around: VmSurroundings): VmPart {
   const leftovers = new Leftovers(common);
   const reconciler = new Reconciler({ ...common, sweeper, leftovers, intervalMs: around.reconcileMs });
   ctx.resources.use(new Observations({ ...common, nudge: (vmUid) => reconciler.nudge(vmUid) }));
-  ctx.background('vm-reconciler', (signal) => reconciler.run(signal));
   const { placement, capacity } = around;
   return {
     definitions: Object.values(vmJobs),

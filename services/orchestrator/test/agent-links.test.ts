@@ -75,9 +75,11 @@ async function open() {
   const facts = new FailingFacts(inventory.hosts, inventory.ledgers, fleet, clock);
   const agent = new BeatingAgent();
   const options = { fleet, facts, clients: agent.clients(), clock, log };
-  const links = stack.use(
-    new DirectoryAgentLinks({ ...options, silentAfterMs: 60_000, disconnectedAfterMs: 120_000 }),
-  );
+  const links = new DirectoryAgentLinks({ ...options, silentAfterMs: 60_000, disconnectedAfterMs: 120_000 });
+  const term = new AbortController();
+  const observing = links.observe({ epoch: 1, signal: term.signal });
+  stack.defer(() => observing);
+  stack.defer(() => term.abort());
   const heard: HostLink[] = [];
   const addHost = async (agentHost: string): Promise<string> => {
     const uid = newUid();

@@ -1,21 +1,17 @@
 /**
- * The orchestrator's links to its hosts. Owner: the orchestrator; sole writer of a host's link, session epoch and
- * facts. One observation stream an agent, however many hosts it serves. Silence makes a host Silent, then
- * Disconnected; it never says anything about the VMs there. All of it is observed anew after a crash.
+ * The orchestrator's links to its hosts. Owner: the instance that observes, for the term it was given; sole writer of
+ * a host's link, session epoch and facts. One observation stream an agent, however many hosts it serves. Silence makes
+ * a host Silent, then Disconnected; it never says anything about the VMs there. A successor counts silence from the
+ * beginning of its own term. All of it is observed anew after a crash.
  */
-import {
-  type HostCapabilities,
-  HypervisorServiceDefinition,
-  type MachineObservation,
-} from '@nephos/proto/nephos/plugin/v1/hypervisor';
-import { StorageServiceDefinition } from '@nephos/proto/nephos/plugin/v1/storage';
-import type { Logger } from '@nephos/service';
-import { type Clients, type Clock, NotFound, type ServiceContract } from '@nephos/service';
-import type { AgentLinks, HostEndpoint, HostLink, HostObservations } from '../ports.ts';
+import type { HostCapabilities, MachineObservation } from '@nephos/proto/nephos/plugin/v1/hypervisor';
+import type { Clients, Clock, Logger } from '@nephos/service';
+import type { AgentLinks, HostLink, HostObservations, Term } from '../ports.ts';
 import type { HostRecord } from '../records/host.ts';
 import { type AgentListener, runAgentSession } from './agent-session.ts';
 import type { Fleet } from './fleet.ts';
-import type { HostFactsWriter } from './host-facts.ts';
+import { HostEndpoints } from './host-endpoints.ts';
+import { type HostFactsWriter, termOver } from './host-facts.ts';
 
 const settleMs = 100;
 
@@ -31,6 +27,7 @@ export interface AgentLinksOptions {
 
 interface Agent {
   readonly id: string;
+  readonly term: Term;
   readonly stop: AbortController;
   /** Which hosts its session knows. */
   readonly hosts: string;
@@ -42,7 +39,7 @@ interface Agent {
   writing: Promise<void>;
 }
 
-export class DirectoryAgentLinks implements AgentLinks, AsyncDisposable {
+export class DirectoryAgentLinks extends HostEndpoints implements AgentLinks {
   readonly #options: AgentLinksOptions;
   readonly #agents = new Map<string, Agent>();
   readonly #observers = new Set<(seen: HostObservations) => Promise<void>>();
@@ -51,28 +48,42 @@ export class DirectoryAgentLinks implements AgentLinks, AsyncDisposable {
   readonly #ended = new Map<string, Promise<void>>();
   /** The link that observers heard of last, by host. */
   readonly #told = new Map<string, HostLink>();
-  readonly #watchdog: Disposable;
+  #term: Term | undefined;
   #settling: Disposable | undefined;
 
   constructor(options: AgentLinksOptions) {
+    super(options.fleet, options.clients);
     this.#options = options;
-    this.#watchdog = options.clock.every(1_000, () => this.#watchSilence());
+  }
+
+  /** Keeps the links for a term; returns once every stream is closed and every write done. */
+  async observe(term: Term): Promise<void> {
+    const { clock } = this.#options;
+    const over = Promise.withResolvers<void>();
+    term.signal.addEventListener('abort', () => over.resolve(), { once: true });
+    if (term.signal.aborted) return;
+    this.#term = term;
+    this.#told.clear();
+    using _watchdog = clock.every(1_000, () => this.#watchSilence());
+    this.hostsChanged();
+    await over.promise;
+    this.#term = undefined;
+    this.#settling?.[Symbol.dispose]();
+    this.#settling = undefined;
+    const agents = [...this.#agents.values()];
+    this.#agents.clear();
+    for (const { stop } of agents) stop.abort();
+    await Promise.all(this.#ended.values());
+    await Promise.all(agents.map(({ writing }) => writing));
   }
 
   /** To be called when hosts were added or removed: links follow in a moment, many changes at once. */
   hostsChanged(): void {
+    if (this.#term === undefined) return;
     this.#settling ??= this.#options.clock.timer(settleMs, () => {
       this.#settling = undefined;
       this.#reconcile();
     });
-  }
-
-  async hypervisor(hostUid: string): Promise<HostEndpoint<typeof HypervisorServiceDefinition>> {
-    return this.#endpoint(HypervisorServiceDefinition, hostUid);
-  }
-
-  async storage(hostUid: string): Promise<HostEndpoint<typeof StorageServiceDefinition>> {
-    return this.#endpoint(StorageServiceDefinition, hostUid);
   }
 
   onObservations(listener: (seen: HostObservations) => Promise<void>): Disposable {
@@ -85,29 +96,11 @@ export class DirectoryAgentLinks implements AgentLinks, AsyncDisposable {
     return { [Symbol.dispose]: () => this.#linkObservers.delete(listener) };
   }
 
-  linkOf(hostUid: string): HostLink {
-    return this.#options.fleet.record(hostUid)?.link ?? 'disconnected';
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#watchdog[Symbol.dispose]();
-    this.#settling?.[Symbol.dispose]();
-    const agents = [...this.#agents.values()];
-    for (const { stop } of agents) stop.abort();
-    await Promise.all(this.#ended.values());
-    await Promise.all(agents.map(({ writing }) => writing));
-  }
-
-  #endpoint<Contract extends ServiceContract>(contract: Contract, hostUid: string): HostEndpoint<Contract> {
-    const record = this.#options.fleet.record(hostUid);
-    if (record === undefined) throw new NotFound('RESOURCE_NOT_FOUND', `there is no host hosts/${hostUid}`);
-    const client = this.#options.clients.of(contract, 'host-agent', { labels: { agent: record.agentId } });
-    return { client, host: record.agentHost };
-  }
-
   /** Every agent that has hosts has a session that began with just these hosts. */
   #reconcile(): void {
     const { fleet } = this.#options;
+    const term = this.#term;
+    if (term === undefined) return;
     const wanted = Map.groupBy(fleet.records(), ({ agentId }) => agentId);
     for (const [agentId, agent] of this.#agents) {
       if (agent.hosts === hostsKey(wanted.get(agentId) ?? [])) continue;
@@ -115,15 +108,16 @@ export class DirectoryAgentLinks implements AgentLinks, AsyncDisposable {
       this.#agents.delete(agentId);
     }
     for (const [agentId, records] of wanted) {
-      if (!this.#agents.has(agentId)) this.#open(agentId, hostsKey(records));
+      if (!this.#agents.has(agentId)) this.#open(agentId, hostsKey(records), term);
     }
     for (const hostUid of this.#told.keys()) if (!fleet.record(hostUid)) this.#told.delete(hostUid);
   }
 
-  #open(agentId: string, hosts: string): void {
+  #open(agentId: string, hosts: string, term: Term): void {
     const { clients, clock, log, silentAfterMs } = this.#options;
     const agent: Agent = {
       id: agentId,
+      term,
       stop: new AbortController(),
       hosts,
       lastHeard: clock.monotonic(),
@@ -144,12 +138,12 @@ export class DirectoryAgentLinks implements AgentLinks, AsyncDisposable {
   #listener(agent: Agent): AgentListener {
     return {
       session: async (hosts) => {
-        await this.#capabilities(agent.id, hosts);
+        await this.#capabilities(agent, hosts);
         await this.#setLink(agent, 'up', true);
       },
       heard: () => this.#heard(agent),
-      seen: (observations, complete) => this.#seen(agent.id, observations, complete),
-      capabilities: (hosts) => this.#capabilities(agent.id, hosts),
+      seen: (observations, complete) => this.#seen(agent, observations, complete),
+      capabilities: (hosts) => this.#capabilities(agent, hosts),
       draining: () => {
         agent.draining = true;
       },
@@ -168,27 +162,31 @@ export class DirectoryAgentLinks implements AgentLinks, AsyncDisposable {
     if (agent.link !== 'up') this.#report(this.#setLink(agent, 'up'));
   }
 
-  async #capabilities(agentId: string, hosts: readonly HostCapabilities[]): Promise<void> {
-    const records = new Map(this.#hostsOf(agentId).map((record) => [record.agentHost, record]));
+  async #capabilities({ id, term }: Agent, hosts: readonly HostCapabilities[]): Promise<void> {
+    const records = new Map(this.#hostsOf(id).map((record) => [record.agentHost, record]));
     const known = hosts.flatMap((capabilities) => {
       const record = records.get(capabilities.host);
       return record === undefined ? [] : [{ hostUid: record.header.uid, capabilities }];
     });
     await Promise.all(
-      known.map(({ hostUid, capabilities }) => this.#options.facts.write(hostUid, capabilities)),
+      known.map(({ hostUid, capabilities }) => this.#options.facts.write(hostUid, capabilities, term)),
     );
   }
 
   async #seen(
-    agentId: string,
+    { id, term }: Agent,
     observations: readonly MachineObservation[],
     complete: boolean,
   ): Promise<void> {
     const byHost = Map.groupBy(observations, ({ host }) => host);
-    for (const { header, agentHost } of this.#hostsOf(agentId)) {
+    const stillMine = (): void => {
+      if (term.signal.aborted) throw termOver();
+    };
+    for (const { header, agentHost } of this.#hostsOf(id)) {
       const machines = byHost.get(agentHost) ?? [];
       if (machines.length === 0 && !complete) continue;
-      for (const observer of this.#observers) await observer({ hostUid: header.uid, machines, complete });
+      const seen = { hostUid: header.uid, machines, complete, stillMine };
+      for (const observer of this.#observers) await observer(seen);
     }
   }
 
@@ -226,7 +224,8 @@ export class DirectoryAgentLinks implements AgentLinks, AsyncDisposable {
         const { uid } = record.header;
         const told = this.#told.get(uid) ?? record.link;
         this.#told.set(uid, told);
-        await facts.link(uid, link, newSession, clock.monotonic() - agent.lastHeard);
+        const silentMs = clock.monotonic() - agent.lastHeard;
+        await facts.link(uid, { link, newSession, silentMs }, agent.term);
         if (told === link) return;
         for (const observer of this.#linkObservers) await observer(uid, link);
         this.#told.set(uid, link);

@@ -1,7 +1,8 @@
 /**
- * The planner's picture of all hosts, in memory: records and ledgers folded into views. Owner: the orchestrator;
- * fed by whoever writes a host or a ledger, and read anew from the store now and then, so that a missed change
- * heals. It may be stale: a plan is a proposal, and only the claim counts. A crash loses nothing.
+ * The planner's picture of all hosts, in memory: records and ledgers folded into views. Owner: each orchestrator
+ * its own; fed by whoever writes a host or a ledger here, by fleet-follower.ts with what other instances write, and
+ * read anew from the store now and then, so that a missed change heals. It may be stale: a plan is a proposal, and
+ * only the claim counts. A crash loses nothing.
  */
 import type { EntityCollection } from '@nephos/events';
 import type { Host } from '@nephos/proto/nephos/orchestration/v1/host';
@@ -26,10 +27,20 @@ export class Fleet {
   #indexes = new Map<string, number>();
   /** Hosts that changed since a resync began, one set for each that is under way: what it read of them may be old. */
   readonly #resyncs = new Set<Set<string>>();
+  #reading: Promise<void> | undefined;
+  #nextReading: Promise<void> | undefined;
 
-  constructor(hosts: EntityCollection<HostRecord, Host>, ledgers: Collection<Ledger>) {
+  readonly #shared: boolean;
+
+  /** `shared`: other instances write the same hosts and ledgers. */
+  constructor(
+    hosts: EntityCollection<HostRecord, Host>,
+    ledgers: Collection<Ledger>,
+    options: { readonly shared?: boolean } = {},
+  ) {
     this.#hosts = hosts;
     this.#ledgers = ledgers;
+    this.#shared = options.shared ?? false;
   }
 
   /** All hosts, in no order that matters. */
@@ -43,10 +54,6 @@ export class Fleet {
 
   record(hostUid: string): HostRecord | undefined {
     return this.#entries.get(hostUid)?.host.value;
-  }
-
-  ledger(hostUid: string): Ledger | undefined {
-    return this.#entries.get(hostUid)?.ledger.value;
   }
 
   hostChanged(host: Stored<HostRecord>): void {
@@ -70,11 +77,50 @@ export class Fleet {
     this.#rebuild(this.#entries);
   }
 
-  /** Reads everything anew. */
-  async resync(): Promise<void> {
-    const changed = new Set<string>();
-    this.#resyncs.add(changed);
-    try {
+  /** Reads everything anew. A reading that has not begun yet serves all who ask meanwhile. */
+  resync(): Promise<void> {
+    if (this.#reading === undefined) return this.#beginReading();
+    this.#nextReading ??= this.#reading.then(
+      () => this.#beginReading(),
+      () => this.#beginReading(),
+    );
+    return this.#nextReading;
+  }
+
+  #beginReading(): Promise<void> {
+    this.#nextReading = undefined;
+    const reading = this.#resync().finally(() => {
+      if (this.#reading === reading) this.#reading = undefined;
+    });
+    this.#reading = reading;
+    return reading;
+  }
+
+  /** The picture is not behind the store in what was written before this; of some hosts, or of all. */
+  async catchUp(hostUids?: readonly string[]): Promise<void> {
+    if (!this.#shared) return;
+    await (hostUids ? this.refresh(hostUids) : this.resync());
+  }
+
+  /** Reads these hosts anew. True where a host came or went. */
+  async refresh(hostUids: readonly string[]): Promise<boolean> {
+    return await this.#noting(async (changed) => {
+      const entries = await this.#entriesOf(await this.#hosts.getMany(hostUids));
+      let membership = false;
+      for (const hostUid of hostUids) {
+        const [read, known] = [entries.get(hostUid), this.#entries.get(hostUid)];
+        // Changed here while it was read: what was read of its coming or going may be old.
+        if ((read === undefined) !== (known === undefined) && changed.has(hostUid)) continue;
+        membership ||= (read === undefined) !== (known === undefined);
+        if (read === undefined) this.removed(hostUid);
+        else this.#put(hostUid, newest(read, known));
+      }
+      return membership;
+    });
+  }
+
+  async #resync(): Promise<void> {
+    await this.#noting(async (changed) => {
       const entries = await this.#read();
       for (const hostUid of changed) {
         const known = this.#entries.get(hostUid);
@@ -82,20 +128,35 @@ export class Fleet {
         else entries.set(hostUid, known);
       }
       this.#rebuild(entries);
+    });
+  }
+
+  /** `work` is told which hosts change while it reads. */
+  async #noting<R>(work: (changed: ReadonlySet<string>) => Promise<R>): Promise<R> {
+    const changed = new Set<string>();
+    this.#resyncs.add(changed);
+    try {
+      return await work(changed);
     } finally {
       this.#resyncs.delete(changed);
     }
   }
 
   async #read(): Promise<Map<string, Entry>> {
-    const entries = new Map<string, Entry>();
+    const all = new Map<string, Entry>();
     for await (const page of pagesOf(this.#hosts, { limit: pageSize })) {
-      const ledgers = await this.#ledgers.getMany(page.map(({ id }) => id));
-      const byId = new Map(ledgers.map((ledger) => [ledger.id, ledger]));
-      for (const host of page) {
-        const ledger = byId.get(host.id);
-        if (ledger !== undefined) entries.set(host.id, { host, ledger });
-      }
+      for (const [hostUid, entry] of await this.#entriesOf(page)) all.set(hostUid, entry);
+    }
+    return all;
+  }
+
+  async #entriesOf(hosts: readonly Stored<HostRecord>[]): Promise<Map<string, Entry>> {
+    const ledgers = await this.#ledgers.getMany(hosts.map(({ id }) => id));
+    const byId = new Map(ledgers.map((ledger) => [ledger.id, ledger]));
+    const entries = new Map<string, Entry>();
+    for (const host of hosts) {
+      const ledger = byId.get(host.id);
+      if (ledger !== undefined) entries.set(host.id, { host, ledger });
     }
     return entries;
   }
@@ -122,6 +183,11 @@ export class Fleet {
 /** Answers of the store may be handed on in another order than they were given. */
 function newer<T>(next: Stored<T>, known: Stored<T>): Stored<T> {
   return next.revision < known.revision ? known : next;
+}
+
+function newest(read: Entry, known: Entry | undefined): Entry {
+  if (known === undefined) return read;
+  return { host: newer(read.host, known.host), ledger: newer(read.ledger, known.ledger) };
 }
 
 function viewOf({ host, ledger }: Entry): HostView {

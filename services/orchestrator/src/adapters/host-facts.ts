@@ -2,19 +2,28 @@
  * Writes what agents tell of hosts into the host's record and ledger. Owner: agent-links.ts. Each write is a
  * compare-and-set that changes only fields of its own; a repeat writes nothing, hence makes no event. Of a host that
  * was deleted meanwhile nothing is written.
+ * Fencing: a host remembers the highest term that observed it; what an earlier term still says of it is refused.
  */
 import type { EntityCollection } from '@nephos/events';
 import type { Host } from '@nephos/proto/nephos/orchestration/v1/host';
 import type { HostCapabilities } from '@nephos/proto/nephos/plugin/v1/hypervisor';
-import { type Clock, touched } from '@nephos/service';
+import { type Clock, Conflict, touched } from '@nephos/service';
 import type { Collection } from '@nephos/store';
 import type { Ledger } from '../domain/capacity/ledger.ts';
 import { orMissing } from '../or-missing.ts';
-import type { HostLink, UnmanagedMachines } from '../ports.ts';
+import type { HostLink, Term, UnmanagedMachines } from '../ports.ts';
 import type { HostFacts, HostRecord } from '../records/host.ts';
 import type { Fleet } from './fleet.ts';
 
 const minuteMs = 60_000;
+
+/** What there is to say of a host's link. */
+export interface LinkNews {
+  readonly link: HostLink;
+  readonly newSession: boolean;
+  /** How long ago its agent was last heard. */
+  readonly silentMs: number;
+}
 
 export class HostFactsWriter implements UnmanagedMachines {
   readonly #hosts: EntityCollection<HostRecord, Host>;
@@ -34,28 +43,34 @@ export class HostFactsWriter implements UnmanagedMachines {
     this.#clock = clock;
   }
 
-  async write(hostUid: string, capabilities: HostCapabilities): Promise<void> {
+  /** Throws `Conflict` LEASE_LOST, here and below, once the term is over. */
+  async write(hostUid: string, capabilities: HostCapabilities, term: Term): Promise<void> {
     const facts = factsOf(capabilities);
+    // The record first: where a later term has been, the ledger is left alone too.
+    await this.#change(hostUid, (host) => {
+      checkTerm(host, term);
+      return sameFields(host.facts, facts) ? undefined : { ...host, facts };
+    });
     const ledger = await orMissing(
-      this.#ledgers.modify(hostUid, ({ value }) =>
-        sameFields(value.capacity, facts.capacity)
-          ? undefined
-          : { value: { ...value, capacity: facts.capacity } },
-      ),
+      this.#ledgers.modify(hostUid, ({ value }) => {
+        checkOngoing(term);
+        const same = sameFields(value.capacity, facts.capacity);
+        return same ? undefined : { value: { ...value, capacity: facts.capacity } };
+      }),
     );
     if (ledger !== undefined) this.#fleet.ledgerChanged(hostUid, ledger);
-    await this.#change(hostUid, (host) => (sameFields(host.facts, facts) ? undefined : { ...host, facts }));
   }
 
-  /** `silentMs`: how long ago the agent was last heard. */
-  async link(hostUid: string, link: HostLink, newSession: boolean, silentMs: number): Promise<void> {
+  async link(hostUid: string, { link, newSession, silentMs }: LinkNews, term: Term): Promise<void> {
     const heard = this.#clock.now().getTime() - silentMs;
     const lastSeenTime = new Date(Math.floor(heard / minuteMs) * minuteMs).toISOString();
     await this.#change(hostUid, (host) => {
+      checkTerm(host, term);
       if (host.link === link && !newSession) return undefined;
       return {
         ...host,
         link,
+        observerEpoch: term.epoch,
         sessionEpoch: host.sessionEpoch + (newSession ? 1 : 0),
         ...((link === 'up' || host.lastSeenTime !== undefined) && { lastSeenTime }),
       };
@@ -90,6 +105,20 @@ function factsOf(capabilities: HostCapabilities): HostFacts {
     accelerator: acceleratorReason === '' ? accelerator : `${accelerator}: ${acceleratorReason}`,
     architecture,
   };
+}
+
+function checkTerm({ observerEpoch = 0 }: HostRecord, term: Term): void {
+  if (observerEpoch > term.epoch) throw termOver();
+  checkOngoing(term);
+}
+
+function checkOngoing({ signal }: Term): void {
+  if (signal.aborted) throw termOver();
+}
+
+/** What an instance gets that still wants to write what it saw when it observed. */
+export function termOver(): Conflict {
+  return new Conflict('LEASE_LOST', 'another instance observes the hosts');
 }
 
 function sameFields(a: object, b: object): boolean {

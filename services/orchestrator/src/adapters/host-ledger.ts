@@ -1,18 +1,22 @@
 /**
  * The life of a host's ledger: opened after the host, closed before it is deleted, so that no claim can come between
  * the look and the deletion. Owner: the host API. A crash leaves at most a host without a ledger, which takes no VM;
- * the next start opens one.
+ * the instance that observes opens one. Invariant: opening raises the host's revision first, so that a deletion that
+ * had found it closed, on whichever instance, looks again.
  */
 import { AlreadyExists, Conflict, NotFound } from '@nephos/service';
 import type { Inventory } from '../inventory.ts';
+import { orMissing } from '../or-missing.ts';
 import { pagesOf } from '../pages-of.ts';
 
 type Parts = Pick<Inventory, 'clusters' | 'hosts' | 'ledgers'>;
 
 /** There already, or the host gone, is success. */
 export async function openLedger({ clusters, hosts, ledgers }: Parts, hostUid: string): Promise<void> {
-  const host = await hosts.get(hostUid);
-  if (host === undefined || (await ledgers.get(hostUid)) !== undefined) return;
+  if ((await ledgers.get(hostUid)) !== undefined) return;
+  const raised = hosts.modify(hostUid, (was) => ({ ...was, ledgersOpened: (was.ledgersOpened ?? 0) + 1 }));
+  const host = await orMissing(raised);
+  if (host === undefined) return;
   const clusterUid = host.value.cluster.slice('clusters/'.length);
   const ratios = async () => {
     const cluster = await clusters.get(clusterUid);

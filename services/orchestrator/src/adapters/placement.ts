@@ -1,7 +1,8 @@
 /**
  * Finds room and claims it: asks the planner, claims the best candidate, asks again without those that refused.
  * Owner: the orchestrator. Claims nothing twice: what a VM holds already is the answer, so a repeated step after
- * a crash finds the first one's host.
+ * a crash finds the first one's host. Where other instances write hosts and ledgers too, nothing is refused for want
+ * of room before the picture was read anew: a view behind the others never costs a VM its place.
  */
 import { Exhausted, Unavailable } from '@nephos/service';
 import type { Plan, PlanRequest } from '../domain/planner/host-view.ts';
@@ -19,18 +20,29 @@ export class ClaimingPlacement implements Placement {
   readonly #planner: Planner;
   readonly #atBest: Planner;
   readonly #capacity: StoredCapacity;
+  readonly #freshen: () => Promise<boolean>;
 
-  /** `atBest` plans over the same hosts as they would be at their best. */
-  constructor(planner: Planner, atBest: Planner, capacity: StoredCapacity) {
+  /**
+   * `atBest` plans over the same hosts as they would be at their best; `freshen` reads them anew, false where the
+   * picture cannot be behind.
+   */
+  constructor(
+    planner: Planner,
+    atBest: Planner,
+    capacity: StoredCapacity,
+    freshen: () => Promise<boolean> = () => Promise.resolve(false),
+  ) {
     this.#planner = planner;
     this.#atBest = atBest;
     this.#capacity = capacity;
+    this.#freshen = freshen;
   }
 
   async checkPossible(request: RoomRequest): Promise<void> {
     const asked = { ...request, excludedHosts: new Set<string>(), maxCandidates: 1 };
     if ((await this.#planner(asked)).candidates.length > 0) return;
-    const plan = await this.#atBest(asked);
+    let plan = await this.#atBest(asked);
+    if (plan.candidates.length === 0 && (await this.#freshen())) plan = await this.#atBest(asked);
     if (plan.candidates.length === 0) throw noHostFits(plan);
   }
 
@@ -41,9 +53,14 @@ export class ClaimingPlacement implements Placement {
       return { hostUid: held };
     }
     const excludedHosts = new Set<string>();
+    let fresh = false;
     for (let round = 0; round < maxRounds; round += 1) {
       const plan = await this.#planner({ ...request, excludedHosts, maxCandidates });
       if (plan.candidates.length === 0) {
+        if (!fresh && (await this.#freshen())) {
+          fresh = true;
+          continue;
+        }
         await this.#capacity.release(request.vmUid);
         throw noHostFits(plan);
       }

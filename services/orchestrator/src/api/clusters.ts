@@ -41,7 +41,8 @@ export function clustersApi(
   const api = new SimpleApi<ClusterRecord, Cluster>(
     {
       entity: clusters,
-      createMethod: '/nephos.orchestration.v1.ClusterService/CreateCluster',
+      contract: 'nephos.orchestration.v1.ClusterService',
+      kind: 'Cluster',
       codec: Cluster,
       fields: { pod: { path: 'pod', type: 'string' }, ...headerFields },
       changeable: [...headerChangeable, 'cpu_overcommit_ratio', 'memory_overcommit_ratio'],
@@ -67,9 +68,9 @@ export function clustersApi(
       const { messages: clusters, nextPageToken } = await api.list(request);
       return { clusters, nextPageToken };
     },
-    updateCluster: ({ cluster, updateMask }) => api.update(cluster, updateMask),
-    deleteCluster: async ({ name, etag }) => {
-      await api.remove(name, etag);
+    updateCluster: ({ cluster, updateMask }, call) => api.update(cluster, updateMask, call),
+    deleteCluster: async ({ name, etag }, call) => {
+      await api.remove(name, etag, call);
       return {};
     },
   };

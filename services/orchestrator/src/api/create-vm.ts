@@ -4,7 +4,7 @@
  * is there. A display name taken is a refusal and leaves nothing.
  */
 import type { EntityCollection } from '@nephos/events';
-import type { Idempotency, IdempotentMethod, RequestRecord } from '@nephos/idempotency';
+import { goneSince, type Idempotency, type IdempotentMethod, type RequestRecord } from '@nephos/idempotency';
 import { type JobClient, operationOf } from '@nephos/jobs';
 import type { Operation } from '@nephos/proto/google/longrunning/operations';
 import { CreateVmRequest, type Vm as VmMessage, VmSpec } from '@nephos/proto/nephos/orchestration/v1/vm';
@@ -95,11 +95,12 @@ export class CreateVm {
     const request = { vmUid: entityUid, kind: 'vm.create', jobUid, input: { vmUid: entityUid } } as const;
     await leases.acquire(request);
     try {
-      await vms.insert(entityUid, vm);
+      await vms.insert(entityUid, vm, { fresh: true });
     } catch (error) {
       if (!(error instanceof AlreadyExists)) throw error;
       if (!(await vms.get(entityUid))) {
         await leases.forget(entityUid, jobUid);
+        if (error.details.metadata?.['index'] === 'id') throw goneSince('vms', entityUid);
         throw nameTaken(vm.header);
       }
     }

@@ -76,7 +76,8 @@ function simpleHosts({
   return new SimpleApi<HostRecord, Host>(
     {
       entity: hosts,
-      createMethod: '/nephos.orchestration.v1.HostService/CreateHost',
+      contract: 'nephos.orchestration.v1.HostService',
+      kind: 'Host',
       codec: Host,
       fields,
       changeable: headerChangeable,
@@ -137,9 +138,9 @@ export function hostsApi(parts: HostsApiParts): Implementation<typeof HostServic
       const { messages, nextPageToken } = await api.list(request);
       return { hosts: messages, nextPageToken };
     },
-    updateHost: ({ host, updateMask }) => api.update(host, updateMask),
-    deleteHost: async ({ name, etag }) => {
-      await api.remove(name, etag);
+    updateHost: ({ host, updateMask }, call) => api.update(host, updateMask, call),
+    deleteHost: async ({ name, etag }, call) => {
+      await api.remove(name, etag, call);
       return {};
     },
     cordonHost: ({ name, reason }) => {

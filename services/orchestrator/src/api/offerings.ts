@@ -40,7 +40,8 @@ function computeApi({ computeOfferings }: Inventory, idempotency: Idempotency, c
   return new SimpleApi<ComputeOfferingRecord, ComputeOffering>(
     {
       entity: computeOfferings,
-      createMethod: '/nephos.orchestration.v1.OfferingService/CreateComputeOffering',
+      contract: 'nephos.orchestration.v1.OfferingService',
+      kind: 'ComputeOffering',
       codec: ComputeOffering,
       fields: headerFields,
       changeable: headerChangeable,
@@ -60,7 +61,8 @@ function diskApi({ diskOfferings }: Inventory, idempotency: Idempotency, clock: 
   return new SimpleApi<DiskOfferingRecord, DiskOffering>(
     {
       entity: diskOfferings,
-      createMethod: '/nephos.orchestration.v1.OfferingService/CreateDiskOffering',
+      contract: 'nephos.orchestration.v1.OfferingService',
+      kind: 'DiskOffering',
       codec: DiskOffering,
       fields: headerFields,
       changeable: headerChangeable,
@@ -90,9 +92,10 @@ export function offeringsApi(
       const { messages: computeOfferings, nextPageToken } = await compute.list(request);
       return { computeOfferings, nextPageToken };
     },
-    updateComputeOffering: ({ computeOffering, updateMask }) => compute.update(computeOffering, updateMask),
-    deleteComputeOffering: async ({ name, etag }) => {
-      await compute.remove(name, etag);
+    updateComputeOffering: ({ computeOffering, updateMask }, call) =>
+      compute.update(computeOffering, updateMask, call),
+    deleteComputeOffering: async ({ name, etag }, call) => {
+      await compute.remove(name, etag, call);
       return {};
     },
     createDiskOffering: ({ diskOffering }, call) => disk.create(diskOffering, call),
@@ -101,9 +104,9 @@ export function offeringsApi(
       const { messages: diskOfferings, nextPageToken } = await disk.list(request);
       return { diskOfferings, nextPageToken };
     },
-    updateDiskOffering: ({ diskOffering, updateMask }) => disk.update(diskOffering, updateMask),
-    deleteDiskOffering: async ({ name, etag }) => {
-      await disk.remove(name, etag);
+    updateDiskOffering: ({ diskOffering, updateMask }, call) => disk.update(diskOffering, updateMask, call),
+    deleteDiskOffering: async ({ name, etag }, call) => {
+      await disk.remove(name, etag, call);
       return {};
     },
   };

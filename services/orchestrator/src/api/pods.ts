@@ -15,7 +15,8 @@ export function podsApi(
   const api = new SimpleApi<PodRecord, Pod>(
     {
       entity: pods,
-      createMethod: '/nephos.orchestration.v1.PodService/CreatePod',
+      contract: 'nephos.orchestration.v1.PodService',
+      kind: 'Pod',
       codec: Pod,
       fields: headerFields,
       changeable: headerChangeable,
@@ -39,9 +40,9 @@ export function podsApi(
       const { messages: pods, nextPageToken } = await api.list(request);
       return { pods, nextPageToken };
     },
-    updatePod: ({ pod, updateMask }) => api.update(pod, updateMask),
-    deletePod: async ({ name, etag }) => {
-      await api.remove(name, etag);
+    updatePod: ({ pod, updateMask }, call) => api.update(pod, updateMask, call),
+    deletePod: async ({ name, etag }, call) => {
+      await api.remove(name, etag, call);
       return {};
     },
   };

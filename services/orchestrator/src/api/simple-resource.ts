@@ -3,14 +3,21 @@
  * says what makes it and what may change; idempotency, names, etags, masks, filters and pages are the same for all.
  */
 import type { EntityCollection } from '@nephos/events';
-import type { Idempotency, RequestRecord } from '@nephos/idempotency';
+import {
+  goneSince,
+  type Idempotency,
+  type IdempotentMethod,
+  type Remembering,
+  type RequestRecord,
+  removing,
+  updating,
+} from '@nephos/idempotency';
 import type { ResourceHeader } from '@nephos/proto/nephos/common/v1/resource';
 import {
   AlreadyExists,
   applyUpdateMask,
   type Call,
   type Clock,
-  Conflict,
   checkEtag,
   checkHeader,
   fieldInvalid,
@@ -28,15 +35,17 @@ interface Message {
   header?: ResourceHeader | undefined;
 }
 
-interface HasHeader {
+interface HasHeader extends Remembering {
   readonly header: HeaderRecord;
 }
 
 export interface SimpleResource<T extends HasHeader, M extends Message> {
   readonly entity: EntityCollection<T, M>;
-  /** The create method's full name, e.g. `/nephos.orchestration.v1.ZoneService/CreateZone`. */
-  readonly createMethod: string;
-  readonly codec: { encode(message: M): { finish(): Uint8Array } };
+  /** The contract's full name, e.g. `nephos.orchestration.v1.ZoneService`. */
+  readonly contract: string;
+  /** What its methods are named after, e.g. `Zone` of CreateZone. */
+  readonly kind: string;
+  readonly codec: { encode(message: M): { finish(): Uint8Array }; decode(bytes: Uint8Array): M };
   readonly fields: ListFields;
   /** Paths that an update may name. */
   readonly changeable: readonly string[];
@@ -62,8 +71,9 @@ export const headerFields = {
   labels: { path: 'header.labels', type: 'map' },
 } as const satisfies ListFields;
 
-/** How often a change is tried again when another writer (an agent's report, a projection) came between. */
-const attempts = 10;
+/** What an accepted update keeps: the message as it was sent, so that its mask is applied to what is there then. */
+type UpdateBody = { readonly message: string; readonly mask: readonly string[] | null };
+type RemovalBody = { readonly name: string; readonly etag: string };
 
 export const headerChangeable = ['header.display_name', 'header.labels', 'header.annotations'];
 
@@ -71,11 +81,28 @@ export class SimpleApi<T extends HasHeader, M extends Message> {
   readonly #resource: SimpleResource<T, M>;
   readonly #clock: Clock;
   readonly #create: ReturnType<typeof declareCreate<T, M>>;
+  readonly #update: IdempotentMethod<UpdateBody, M>;
+  readonly #remove: IdempotentMethod<RemovalBody, void>;
 
   constructor(resource: SimpleResource<T, M>, idempotency: Idempotency, clock: Clock) {
     this.#resource = resource;
     this.#clock = clock;
     this.#create = declareCreate(resource, idempotency);
+    const { entity, contract, kind, removed, notRemoved, written } = resource;
+    this.#update = updating<T, M, UpdateBody>(idempotency, {
+      name: `/${contract}/Update${kind}`,
+      entity,
+      change: (stored, body) => this.#changed(stored, body),
+      refused: (error, { message }) => asNameTaken(error, this.#decode(message).header?.displayName ?? ''),
+      ...(written !== undefined && { written }),
+    });
+    this.#remove = removing<T, RemovalBody>(idempotency, {
+      name: `/${contract}/Delete${kind}`,
+      entity,
+      check: (stored, body) => this.#checkRemovable(stored, body),
+      ...(notRemoved !== undefined && { notRemoved }),
+      ...(removed !== undefined && { removed }),
+    });
   }
 
   create(message: M | undefined, call: Call): Promise<M> {
@@ -111,69 +138,51 @@ export class SimpleApi<T extends HasHeader, M extends Message> {
     return { messages: items.map((stored) => entity.message(stored)), nextPageToken };
   }
 
-  async update(message: M | undefined, mask: readonly string[] | undefined): Promise<M> {
-    const { entity, written } = this.#resource;
+  update(message: M | undefined, mask: readonly string[] | undefined, call: Call): Promise<M> {
     if (message === undefined) throw fieldInvalid('resource', 'is required', true);
-    const stored = await unlessOvertaken(() => this.#updateOnce(message, mask));
-    await written?.(stored);
-    return entity.message(stored);
+    const bytes = this.#resource.codec.encode(message).finish();
+    const body = { message: Buffer.from(bytes).toString('base64'), mask: mask ?? null };
+    return this.#update(call, Buffer.from(JSON.stringify(body)), async () => {
+      const current = await this.find(requireHeader(message).name, 'header.name');
+      this.#changed(current, body);
+      return { entityUid: current.id, body };
+    });
   }
 
-  /** Throws `Conflict` if another write came between; only an etag that was sent makes that the caller's business. */
-  async #updateOnce(message: M, mask: readonly string[] | undefined): Promise<Stored<T>> {
+  /** Throws `Conflict` ETAG_MISMATCH, `Invalid`. */
+  #changed(current: Stored<T>, { message: sent, mask }: UpdateBody): T {
     const { entity, changeable, change } = this.#resource;
-    const sent = requireHeader(message);
-    const current = await this.find(sent.name, 'header.name');
-    checkEtag(sent.etag, current.id, current.eventSeq);
-    const patched = applyUpdateMask(entity.message(current), message, mask, changeable);
+    const message = this.#decode(sent);
+    checkEtag(requireHeader(message).etag, current.id, current.eventSeq);
+    const patched = applyUpdateMask(entity.message(current), message, mask ?? undefined, changeable);
     const header = requireHeader(patched);
     checkHeader(header);
     const { displayName, labels, annotations } = header;
-    const next = (record: T): T => ({
-      ...change(record, patched),
-      header: touched({ ...record.header, displayName, labels, annotations }, this.#clock),
-    });
-    const expected = current.revision;
-    return await entity.modify(current.id, next, { expected }).catch((error: unknown) => {
-      throw asNameTaken(error, displayName);
+    const named = { ...current.value.header, displayName, labels, annotations };
+    return { ...change(current.value, patched), header: touched(named, this.#clock) };
+  }
+
+  #decode(message: string): M {
+    return this.#resource.codec.decode(Buffer.from(message, 'base64'));
+  }
+
+  async remove(name: string, etag: string, call: Call): Promise<void> {
+    const body = { name, etag };
+    await this.#remove(call, Buffer.from(JSON.stringify(body)), async () => {
+      const current = await this.find(name);
+      checkEtag(etag, current.id, current.eventSeq);
+      return { entityUid: current.id, body };
     });
   }
 
-  async remove(name: string, etag: string): Promise<void> {
-    const { removed } = this.#resource;
-    const uid = await unlessOvertaken(() => this.#removeOnce(name, etag));
-    await removed?.(uid);
-  }
-
-  async #removeOnce(name: string, etag: string): Promise<string> {
-    const { entity, usedBy, notRemoved } = this.#resource;
-    const { id, eventSeq, revision } = await this.find(name);
+  async #checkRemovable({ id, eventSeq }: Stored<T>, { name, etag }: RemovalBody): Promise<void> {
     checkEtag(etag, id, eventSeq);
-    const user = await usedBy(id);
-    if (user !== undefined) {
-      const description = `${name} is still used by ${user}`;
-      throw new Precondition('RESOURCE_IN_USE', description, {
-        preconditions: [{ type: 'RESOURCE_IN_USE', subject: name, description }],
-      });
-    }
-    try {
-      await entity.remove(id, { expected: revision });
-      return id;
-    } catch (error) {
-      await notRemoved?.(id);
-      throw error;
-    }
-  }
-}
-
-async function unlessOvertaken<R>(work: () => Promise<R>): Promise<R> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await work();
-    } catch (error) {
-      const overtaken = error instanceof Conflict && error.reason === 'REVISION_MISMATCH';
-      if (!overtaken || attempt === attempts) throw error;
-    }
+    const user = await this.#resource.usedBy(id);
+    if (user === undefined) return;
+    const description = `${name} is still used by ${user}`;
+    throw new Precondition('RESOURCE_IN_USE', description, {
+      preconditions: [{ type: 'RESOURCE_IN_USE', subject: name, description }],
+    });
   }
 }
 
@@ -181,20 +190,23 @@ function declareCreate<T extends HasHeader, M extends Message>(
   resource: SimpleResource<T, M>,
   all: Idempotency,
 ) {
-  const { entity, createMethod, inserted, written } = resource;
+  const { entity, contract, kind, inserted, written } = resource;
   const answer = async ({ entityUid }: RequestRecord): Promise<M> => {
     const stored = await entity.get(entityUid);
     if (stored === undefined) throw notFound(entity.definition.collection, entityUid);
     return entity.message(stored);
   };
   return all.method<Json, M>({
-    name: createMethod,
+    name: `/${contract}/Create${kind}`,
     async carryOut({ entityUid, body }) {
       const record = body as unknown as T;
-      const stored = await entity.insert(entityUid, record).catch(async (error: unknown) => {
+      const insert = entity.insert(entityUid, record, { fresh: true });
+      const stored = await insert.catch(async (error: unknown) => {
         const there = await entity.get(entityUid);
         if (there !== undefined) return there;
-        throw asNameTaken(error, record.header.displayName);
+        throw removedSince(error)
+          ? goneSince(entity.definition.collection, entityUid)
+          : asNameTaken(error, record.header.displayName);
       });
       await inserted?.(stored);
       await written?.(stored);
@@ -207,6 +219,11 @@ function declareCreate<T extends HasHeader, M extends Message>(
 function requireHeader({ header }: Message): ResourceHeader {
   if (header === undefined) throw fieldInvalid('header', 'is required', true);
   return header;
+}
+
+/** It was made by this request before, and deleted since: a repeat must not bring it back. */
+function removedSince(error: unknown): boolean {
+  return error instanceof AlreadyExists && error.details.metadata?.['index'] === 'id';
 }
 
 function asNameTaken(error: unknown, displayName: string): unknown {

@@ -1,8 +1,14 @@
 /**
  * UpdateVm (AIP-134): the name, labels, annotations and power policy of a VM that is not on its way out. Accepted
- * once; applied already is success, so that a repeat is no stale etag.
+ * once; the VM remembers what was applied, so that a repeat is no stale etag and undoes nothing that came after it.
  */
-import type { Idempotency, IdempotentMethod, RequestRecord } from '@nephos/idempotency';
+import {
+  type Idempotency,
+  type IdempotentMethod,
+  type RequestRecord,
+  wasApplied,
+  withApplied,
+} from '@nephos/idempotency';
 import { UpdateVmRequest, type Vm as VmMessage } from '@nephos/proto/nephos/orchestration/v1/vm';
 import {
   AlreadyExists,
@@ -83,17 +89,18 @@ export class UpdateVm {
     };
   }
 
-  async #carryOut({ entityUid, body }: RequestRecord): Promise<VmMessage> {
+  async #carryOut(request: RequestRecord): Promise<VmMessage> {
     const { projector, vms } = this.#parts;
+    const { entityUid, body } = request;
     const wanted = body as unknown as Wanted;
     for (let attempt = 1; ; attempt += 1) {
       const stored = await projector.get(entityUid);
-      if (isApplied(stored.value, wanted)) return vms.message(stored);
+      if (wasApplied(stored.value, request)) return vms.message(stored);
       checkEtag(wanted.etag, entityUid, stored.eventSeq);
       checkChangeable(stored.value);
       try {
-        const expected = stored.revision;
-        return vms.message(await projector.change(entityUid, (vm) => apply(vm, wanted), { expected }));
+        const change = (vm: Vm) => withApplied(apply(vm, wanted), request);
+        return vms.message(await projector.change(entityUid, change, { expected: stored.revision }));
       } catch (error) {
         if (error instanceof AlreadyExists) throw nameTaken(apply(stored.value, wanted).header);
         if (!(error instanceof Conflict) || attempt === attempts) throw error;
@@ -107,21 +114,6 @@ function apply(vm: Vm, wanted: Wanted): Vm {
   const { annotations = vm.header.annotations, powerPolicy = vm.spec.powerPolicy } = wanted;
   const header = { ...vm.header, displayName, labels, annotations };
   return { ...vm, header, nameKey: nameKeyOf(header), spec: { ...vm.spec, powerPolicy } };
-}
-
-function isApplied(vm: Vm, wanted: Wanted): boolean {
-  const next = apply(vm, wanted);
-  return (
-    vm.header.displayName === next.header.displayName &&
-    vm.spec.powerPolicy === next.spec.powerPolicy &&
-    samePairs(vm.header.labels, next.header.labels) &&
-    samePairs(vm.header.annotations, next.header.annotations)
-  );
-}
-
-function samePairs(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
-  const keys = Object.keys(a);
-  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key]);
 }
 
 function checkChangeable(vm: Vm): void {

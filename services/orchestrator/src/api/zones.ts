@@ -17,7 +17,8 @@ export function zonesApi(
   const api = new SimpleApi<ZoneRecord, Zone>(
     {
       entity: zones,
-      createMethod: '/nephos.orchestration.v1.ZoneService/CreateZone',
+      contract: 'nephos.orchestration.v1.ZoneService',
+      kind: 'Zone',
       codec: Zone,
       fields: headerFields,
       changeable: [...headerChangeable, 'description'],
@@ -50,9 +51,9 @@ export function zonesApi(
       const { messages: zones, nextPageToken } = await api.list(request);
       return { zones, nextPageToken };
     },
-    updateZone: ({ zone, updateMask }) => api.update(zone, updateMask),
-    deleteZone: async ({ name, etag }) => {
-      await api.remove(name, etag);
+    updateZone: ({ zone, updateMask }, call) => api.update(zone, updateMask, call),
+    deleteZone: async ({ name, etag }, call) => {
+      await api.remove(name, etag, call);
       return {};
     },
   };

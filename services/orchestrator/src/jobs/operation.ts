@@ -30,7 +30,7 @@ export interface VmJobDeps {
   readonly projector: Projector;
   readonly placement: Placement;
   readonly capacity: Capacity;
-  readonly links: Pick<AgentLinks, 'hypervisor' | 'storage' | 'linkOf'>;
+  readonly links: Pick<AgentLinks, 'hypervisor' | 'storage' | 'linkNow'>;
   readonly clock: Clock;
   /** How long a deleted VM can be recovered, milliseconds. */
   readonly retentionMs: number;

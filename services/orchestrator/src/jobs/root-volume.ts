@@ -22,7 +22,7 @@ export async function allocateVolume(operation: Operation): Promise<void> {
     async () => {
       const vm = await operation.vm();
       try {
-        await volumes.insert(vm.rootVolumeUid, allocated(vm, clock.now().toISOString()));
+        await volumes.insert(vm.rootVolumeUid, allocated(vm, clock.now().toISOString()), { fresh: true });
       } catch (error) {
         if (!(error instanceof AlreadyExists)) throw error;
       }

@@ -41,7 +41,7 @@ async function intend(operation: Operation): Promise<void> {
 function hostIsAway(operation: Operation): Promise<boolean> {
   return operation.job.step('look', async () => {
     const { hostUid } = await operation.vm();
-    return hostUid === undefined || operation.deps.links.linkOf(hostUid) === 'disconnected';
+    return hostUid === undefined || (await operation.deps.links.linkNow(hostUid)) === 'disconnected';
   });
 }
 

@@ -29,7 +29,7 @@ function look(operation: Operation): Promise<'running' | 'powered-off' | 'down'>
     const vm = await operation.vm();
     const run = await currentRun(operation, vm);
     const hostUid = placed(vm);
-    if (operation.deps.links.linkOf(hostUid) === 'disconnected') {
+    if ((await operation.deps.links.linkNow(hostUid)) === 'disconnected') {
       const description = 'its agent is away: the VM is started once it is back and desired power is on';
       throw new Precondition('HOST_NOT_READY', `hosts/${hostUid}: ${description}`, {
         preconditions: [{ type: 'HOST_NOT_READY', subject: `hosts/${hostUid}`, description }],

@@ -61,9 +61,15 @@ export class Incarnations {
     }
   }
 
-  /** What an agent's stream told. True if it was news; false also for a run without a record. */
-  saw(uid: string, sighting: Sighting): Promise<boolean> {
-    return this.#apply(uid, sighting, () => true);
+  /**
+   * What an agent's stream told. True if it was news; false also for a run without a record. `stillMine` throws once
+   * this instance must not tell any more; asked after the record was read and before it is written.
+   */
+  saw(uid: string, sighting: Sighting, stillMine: () => void = () => undefined): Promise<boolean> {
+    return this.#apply(uid, sighting, () => {
+      stillMine();
+      return true;
+    });
   }
 
   /** What an agent's answer to a call told. */

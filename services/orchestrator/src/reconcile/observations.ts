@@ -51,33 +51,40 @@ export class Observations implements Disposable {
   }
 
   /** Deals with what was seen on one host. */
-  async seen({ hostUid, machines, complete }: HostObservations): Promise<void> {
+  async seen(seen: HostObservations): Promise<void> {
+    const { hostUid, machines, complete, stillMine } = seen;
     const before = this.#strangers.get(hostUid) ?? new Map<string, string>();
     const strangers = complete ? new Map<string, string>() : new Map(before);
     await inChunks(machines, async (machine) => {
-      const stranger = machine.managed ? await this.#ours(hostUid, machine) : machine.message;
+      const stranger = machine.managed ? await this.#ours(hostUid, machine, stillMine) : machine.message;
       if (stranger === undefined || machine.state === Seen.GONE) strangers.delete(machine.vmUid);
       else strangers.set(machine.vmUid, stranger);
     });
-    if (complete) await this.#missing(hostUid, machines);
+    if (complete) await this.#missing(seen);
     this.#strangers.set(hostUid, strangers);
     if (!complete && sameEntries(before, strangers)) return;
     const list = [...strangers].map(([uid, message]) => ({ uid, message }));
+    stillMine();
     await this.#parts.unmanaged.report(hostUid, list);
   }
 
   /** Undefined when it is ours; else what to say of it. */
-  async #ours(hostUid: string, machine: MachineObservation): Promise<string | undefined> {
+  async #ours(
+    hostUid: string,
+    machine: MachineObservation,
+    stillMine: () => void,
+  ): Promise<string | undefined> {
     const { incarnations, projector, nudge } = this.#parts;
     const { vmUid, incarnationUid } = machine;
     if (incarnationUid !== '' && (await incarnations.get(incarnationUid))) {
-      if (await incarnations.saw(incarnationUid, sightingOf(machine))) {
+      if (await incarnations.saw(incarnationUid, sightingOf(machine), stillMine)) {
         await projector.project(vmUid);
         nudge(vmUid);
       }
       return undefined;
     }
     if (machine.state === Seen.GONE) return undefined;
+    stillMine();
     return await this.#stray(hostUid, machine);
   }
 
@@ -99,17 +106,17 @@ export class Observations implements Disposable {
   }
 
   /** What the whole picture lacks is asked for by name: a start may have come between. */
-  async #missing(hostUid: string, machines: readonly MachineObservation[]): Promise<void> {
+  async #missing({ hostUid, machines, stillMine }: HostObservations): Promise<void> {
     const { incarnations, leases } = this.#parts;
     const shown = new Set(machines.map(({ incarnationUid }) => incarnationUid));
     for await (const { id, value } of incarnations.aliveOn(hostUid)) {
       if (shown.has(id)) continue;
       const asked = value.state === 'starting' && (await leases.get(value.vmUid))?.holder !== undefined;
-      if (!asked) await this.#askFor(hostUid, id, value.vmUid);
+      if (!asked) await this.#askFor(hostUid, id, value.vmUid, stillMine);
     }
   }
 
-  async #askFor(hostUid: string, runUid: string, vmUid: string): Promise<void> {
+  async #askFor(hostUid: string, runUid: string, vmUid: string, stillMine: () => void): Promise<void> {
     const { incarnations, links, log, nudge, projector } = this.#parts;
     try {
       const { client, host } = await links.hypervisor(hostUid);
@@ -118,7 +125,7 @@ export class Observations implements Disposable {
       const sighting = mine
         ? sightingOf(observation)
         : ({ state: 'gone', cause: 'lost', message: observation?.message ?? '' } as const);
-      if (!(await incarnations.saw(runUid, sighting))) return;
+      if (!(await incarnations.saw(runUid, sighting, stillMine))) return;
       await projector.project(vmUid);
       nudge(vmUid);
     } catch (error) {

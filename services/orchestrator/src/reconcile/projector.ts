@@ -17,7 +17,7 @@ export interface ProjectorParts {
   readonly vms: VmEntities;
   readonly incarnations: Incarnations;
   readonly leases: OperationLeases;
-  readonly links: Pick<AgentLinks, 'linkOf'>;
+  readonly links: Pick<AgentLinks, 'linkNow'>;
   readonly clock: Clock;
 }
 
@@ -70,15 +70,12 @@ export class Projector {
   /** What a VM's status is folded from. */
   async seen(vm: Vm): Promise<Seen> {
     const { incarnations, leases, links } = this.#parts;
-    const [lease, incarnation] = await Promise.all([
+    const [lease, incarnation, link] = await Promise.all([
       leases.get(vm.header.uid),
       vm.incarnation ? incarnations.get(vm.incarnation.uid) : undefined,
+      vm.hostUid === undefined ? undefined : links.linkNow(vm.hostUid),
     ]);
-    return {
-      incarnation,
-      holder: lease?.holder,
-      link: vm.hostUid === undefined ? undefined : links.linkOf(vm.hostUid),
-    };
+    return { incarnation, holder: lease?.holder, link };
   }
 
   async #write(stored: Stored<Vm>, change: (vm: Vm) => Vm, by: string | undefined): Promise<Stored<Vm>> {

@@ -28,7 +28,11 @@ export interface HostRecord {
   readonly adminReason: string;
   /** Raised with each new session of the agent. */
   readonly sessionEpoch: number;
+  /** The term of the instance that wrote its link last; see ports.ts. Missing until then. */
+  readonly observerEpoch?: number;
   readonly facts: HostFacts;
+  /** How often a ledger was opened for it; see adapters/host-ledger.ts. */
+  readonly ledgersOpened?: number;
   readonly allocated: Amounts;
   readonly vmCount: number;
   readonly unmanaged: readonly { readonly uid: string; readonly message: string }[];

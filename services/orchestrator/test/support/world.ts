@@ -102,7 +102,7 @@ export async function openWorld(ground: Ground, { clock = systemClock }: { clock
       config: {},
       start: async (ctx) => {
         const clients = templatesOf(ctx.clients, ground);
-        const quiet = { ...ctx, clients, clock, background: () => undefined };
+        const quiet = { ...ctx, clients, clock };
         part = addVms(quiet, {
           records,
           inventory,
@@ -219,6 +219,7 @@ export class TestLinks {
     host: this.#agent.host,
   });
   linkOf = (): HostLink => this.link;
+  linkNow = (): Promise<HostLink> => Promise.resolve(this.link);
 
   onObservations(listener: (seen: HostObservations) => Promise<void>): Disposable {
     this.#observers.add(listener);
@@ -230,8 +231,8 @@ export class TestLinks {
     return { [Symbol.dispose]: () => this.#linkObservers.delete(listener) };
   }
 
-  async tell(seen: HostObservations): Promise<void> {
-    for (const observer of this.#observers) await observer(seen);
+  async tell(seen: Omit<HostObservations, 'stillMine'>): Promise<void> {
+    for (const observer of this.#observers) await observer({ ...seen, stillMine: () => undefined });
   }
 
   async setLink(hostUid: string, link: HostLink): Promise<void> {

@@ -3,7 +3,7 @@
  * `template.import`, submitted under a uid that the accepted request minted.
  */
 import path from 'node:path';
-import type { Idempotency } from '@nephos/idempotency';
+import { goneSince, type Idempotency } from '@nephos/idempotency';
 import { type JobClient, operationOf } from '@nephos/jobs';
 import type { Operation } from '@nephos/proto/google/longrunning/operations';
 import { CreateTemplateRequest, type TemplateSource } from '@nephos/proto/nephos/template/v1/template';
@@ -107,10 +107,11 @@ function sourceOf(source: TemplateSource | undefined): Source {
 /** There already under its uid is success: a repeat after a crash. */
 async function insert({ templates }: ImportDeps, uid: string, template: TemplateRecord): Promise<void> {
   try {
-    await templates.insert(uid, template);
+    await templates.insert(uid, template, { fresh: true });
   } catch (error) {
     if (!(error instanceof AlreadyExists)) throw error;
     if ((await templates.get(uid)) !== undefined) return;
+    if (error.details.metadata?.['index'] === 'id') throw goneSince('templates', uid);
     const { displayName } = template.header;
     const text = `the display name ${JSON.stringify(displayName)} is taken: choose another`;
     throw new AlreadyExists('DISPLAY_NAME_TAKEN', text, { metadata: { display_name: displayName } });

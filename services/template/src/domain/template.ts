@@ -15,6 +15,8 @@ export interface TemplateRecord {
   readonly image?: ImageRecord;
   /** Why it failed. */
   readonly failure?: Refusal;
+  /** Which requests updated it last (libs/idempotency). */
+  readonly requests?: readonly string[];
 }
 
 export interface ImageRecord {

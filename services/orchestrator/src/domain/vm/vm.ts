@@ -90,6 +90,8 @@ export interface Vm {
   /** Set while the phase is `failed`, and kept after. */
   readonly failure?: Failure;
   readonly status: VmStatus;
+  /** Which requests updated it last (libs/idempotency). */
+  readonly requests?: readonly string[];
 }
 
 /** What one run is known to be. `starting` is a request; everything else was observed. */
