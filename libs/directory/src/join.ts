@@ -7,6 +7,7 @@ import path from 'node:path';
 import { DirectoryServiceDefinition } from '@nephos/proto/nephos/directory/v1/directory_service';
 import { Health, type Instance } from '@nephos/proto/nephos/directory/v1/instance';
 import { formatAddress, runAs, type ServiceContext, Unavailable } from '@nephos/service';
+import { TokenFile } from './identity/token-file.ts';
 import { ListCache } from './list-cache.ts';
 import { Predecessors } from './predecessors.ts';
 import { Registration } from './registration.ts';
@@ -65,6 +66,10 @@ function register(
         log,
         leaseMs: options.leaseMs ?? defaultLeaseMs,
         predecessors: new Predecessors(folder, ctx.name, ctx.instanceId),
+        identity: new TokenFile(ctx.config.identity, clock, (error) =>
+          log.warn({ err: error }, 'cannot read the token that NEPHOS_IDENTITY names'),
+        ),
+        callees: ctx.callees,
         facts: {
           uid: ctx.instanceId,
           service: ctx.name,
@@ -93,6 +98,7 @@ class Member implements DirectoryHandle, ListSource, AsyncDisposable {
   readonly uid: string;
   readonly clock: ListSource['clock'];
   readonly seeds: Seeds;
+  readonly zone: string;
   labels: Readonly<Record<string, string>> = {};
   registration: Registration | undefined;
   readonly #ctx: ServiceContext;
@@ -105,11 +111,18 @@ class Member implements DirectoryHandle, ListSource, AsyncDisposable {
     this.uid = ctx.instanceId;
     this.clock = ctx.clock;
     this.seeds = seeds;
+    this.zone = ctx.config.zone;
     this.#ctx = ctx;
     this.#endpoint = endpoint;
     this.#cache = new ListCache(folder, (error) =>
       ctx.log.warn({ err: error }, 'cannot keep the list on disk'),
     );
+  }
+
+  onOutlier(service: string, address: string, leftOut: boolean): void {
+    const { log } = this.#ctx;
+    if (leftOut) log.warn({ service, address }, 'an instance fails its calls: left out for a while');
+    else log.info({ service, address }, 'an instance that failed its calls is tried again');
   }
 
   setLabels(labels: Readonly<Record<string, string>>): void {

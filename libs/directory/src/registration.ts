@@ -1,15 +1,22 @@
 /**
- * Keeps one instance registered: registers, renews each third of the lease, says at once when its health or its
- * labels change, registers again when the directory forgot it, deregisters at the end. One call is under way at
- * a time and each has the next beat, so that the directory can order them. After a crash the lease runs out.
+ * Keeps one instance registered: registers, renews twice a second (so that one that hangs is out of the lists
+ * within one), says at once when its health or its labels change, registers again when the directory forgot it,
+ * deregisters at the end. One call is under way at a time and each has the next beat, so that the directory can
+ * order them. A good-bye that nobody hears is not waited for. After a crash the lease runs out.
  */
 import { hostname } from 'node:os';
 import { performance } from 'node:perf_hooks';
-import { Health, type Instance } from '@nephos/proto/nephos/directory/v1/instance';
-import { type Clock, type DeepPartial, NotFound } from '@nephos/service';
+import { type Callee, Health, type Instance } from '@nephos/proto/nephos/directory/v1/instance';
+import { type CalleeCount, type Clock, type DeepPartial, NotFound } from '@nephos/service';
 import { duration } from './duration.ts';
+import type { TokenFile } from './identity/token-file.ts';
 import type { Predecessors } from './predecessors.ts';
 import type { DirectoryEndpoint, Log } from './types.ts';
+
+/** Between renewals, at most. */
+const usualRenewalMs = 500;
+/** How long a directory that is there may take for a good-bye, milliseconds. */
+const goodbyeMs = 300;
 
 export interface RegistrationParts {
   readonly endpoint: DirectoryEndpoint;
@@ -17,6 +24,8 @@ export interface RegistrationParts {
   readonly log: Log;
   readonly leaseMs: number;
   readonly predecessors: Predecessors;
+  readonly identity: TokenFile;
+  readonly callees: () => readonly CalleeCount[];
   readonly facts: {
     readonly uid: string;
     readonly service: string;
@@ -37,6 +46,7 @@ export class Registration {
   readonly #parts: RegistrationParts;
   readonly #startTime: Date;
   readonly #name: string;
+  readonly #renewalMs: number;
   #condition: Condition;
   #known = false;
   #beat = 0n;
@@ -44,6 +54,8 @@ export class Registration {
   #acknowledged = -1;
   #nudge = new AbortController();
   #waiting: (() => void)[] = [];
+  #failing = false;
+  #failures = 0;
   #load = performance.eventLoopUtilization();
 
   constructor(parts: RegistrationParts, condition: Condition) {
@@ -51,6 +63,7 @@ export class Registration {
     this.#condition = condition;
     this.#name = `instances/${parts.facts.uid}`;
     this.#startTime = parts.clock.now();
+    this.#renewalMs = Math.min(usualRenewalMs, Math.floor(parts.leaseMs / 3));
   }
 
   setHealth(health: Health): void {
@@ -62,43 +75,49 @@ export class Registration {
     this.#change({ ...this.#condition, labels });
   }
 
-  /** Resolves once the directory has the last change, or after `withinMs`. */
+  /**
+   * Resolves once the directory has the last change; after `withinMs`; or as soon as the directory turns out not to
+   * be there.
+   */
   async acknowledged(withinMs: number): Promise<void> {
     const wanted = this.#changes;
+    const failures = this.#failures;
     let late = false;
-    using _limit = this.#parts.clock.timer(withinMs, () => {
+    using _limit = this.#parts.clock.timer(this.#failing ? Math.min(goodbyeMs, withinMs) : withinMs, () => {
       late = true;
       this.#wakeWaiting();
     });
-    while (this.#acknowledged < wanted && !late) {
+    while (this.#acknowledged < wanted && !late && this.#failures === failures) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
   }
 
   /** Runs until the signal aborts, then deregisters. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, leaseMs, log, predecessors, facts } = this.#parts;
+    const { clock, log, predecessors, facts } = this.#parts;
     await predecessors
       .arrive()
       .catch((error: unknown) => log.warn({ err: error }, 'cannot write the data folder'));
-    for (let failing = false; !signal.aborted; ) {
+    while (!signal.aborted) {
       this.#nudge = new AbortController();
       const pause = AbortSignal.any([signal, this.#nudge.signal]);
       try {
         await this.#speak(signal);
-        if (failing) log.info({ service: facts.service }, 'in the directory again');
-        failing = false;
+        if (this.#failing) log.info({ service: facts.service }, 'in the directory again');
+        this.#failing = false;
       } catch (error) {
         if (signal.aborted) break;
         if (error instanceof NotFound) {
           this.#known = false;
           continue;
         }
-        if (!failing)
+        if (!this.#failing)
           log.warn({ err: error, service: facts.service }, 'the directory does not take the registration');
-        failing = true;
+        this.#failing = true;
+        this.#failures += 1;
+        this.#wakeWaiting();
       }
-      await clock.sleep(leaseMs / 3, pause).catch(() => undefined);
+      await clock.sleep(this.#renewalMs, pause).catch(() => undefined);
     }
     await this.#deregister();
   }
@@ -114,14 +133,21 @@ export class Registration {
   }
 
   async #speak(signal: AbortSignal): Promise<void> {
-    const { endpoint, leaseMs } = this.#parts;
+    const { endpoint, leaseMs, identity } = this.#parts;
     const saying = this.#changes;
-    const options = { signal, deadlineMs: leaseMs / 2 };
     const { health } = this.#condition;
+    const last = health === Health.DRAINING;
+    // A leaving instance waits for no connection; one that stays has the time.
+    const options = {
+      signal,
+      metadata: identity.metadata,
+      deadlineMs: last ? goodbyeMs : leaseMs / 3,
+      waitForReady: !last,
+    };
     this.#beat += 1n;
     if (this.#known) {
       await endpoint.renewInstance(
-        { name: this.#name, beat: this.#beat, health, load: this.#currentLoad() },
+        { name: this.#name, beat: this.#beat, health, load: this.#currentLoad(), callees: this.#callees() },
         options,
       );
     } else {
@@ -143,16 +169,26 @@ export class Registration {
   }
 
   async #deregister(): Promise<void> {
-    const { endpoint, log, predecessors } = this.#parts;
+    const { endpoint, log, predecessors, identity } = this.#parts;
     this.#beat += 1n;
+    const options = { deadlineMs: goodbyeMs, metadata: identity.metadata, waitForReady: false };
     const gone = await endpoint
-      .deregisterInstance({ name: this.#name, beat: this.#beat }, { deadlineMs: 1000 })
+      .deregisterInstance({ name: this.#name, beat: this.#beat }, options)
       .then(() => true)
       .catch((error: unknown) => {
         log.info({ err: error }, 'left without telling the directory; the lease will end');
         return false;
       });
     await predecessors.leave(gone).catch(() => undefined);
+  }
+
+  #callees(): DeepPartial<Callee>[] {
+    return this.#parts.callees().map(({ service, calls, failures, since }) => ({
+      service,
+      calls: BigInt(calls),
+      failures: BigInt(failures),
+      since,
+    }));
   }
 
   /** The share of time that the event loop was busy since the last call. */
@@ -174,6 +210,8 @@ export class Registration {
       health: this.#condition.health,
       load: this.#currentLoad(),
       leaseTtl: duration(leaseMs),
+      renewInterval: duration(this.#renewalMs),
+      callees: this.#callees(),
       process: { host: hostname(), pid: process.pid, startTime: this.#startTime },
     };
   }

@@ -1,22 +1,27 @@
 /**
  * The grpc-js resolver of `nephos:///service?label.key=value`. It answers the first request for a resolution and
- * from then on pushes: answering each request would make grpc-js ask without end. Calls go round the addresses
- * that accept connections, so one that refuses is not waited for.
+ * from then on pushes: answering each request would make grpc-js ask without end. Which address a call takes is the
+ * balancer's to say (balancer.ts). Calls to a service of which neither the directory nor the disk has said anything
+ * wait for some seconds, then fail with the reason; once the directory answers, they wait for an instance.
  * Invariants: a target that had an address never has none; the same addresses are not pushed twice. Each service
  * in the process has lists of its own; a channel says whose by `nephos.instance`, else the last to join serves.
  */
 import { type ChannelOptions, experimental, Metadata, status } from '@grpc/grpc-js';
-import { type Clock, hostAndPort } from '@nephos/service';
+import { type Clock, hostAndPort, systemClock } from '@nephos/service';
+import { type ChoiceParts, policyName, registerPolicy } from './balancer.ts';
+import type { Target } from './choice.ts';
 import type { Seeds } from './seeds.ts';
-import { matching, parseTarget, weightedAddresses } from './selection.ts';
+import { defaultWeight, matching, parseTarget, targetsOf } from './selection.ts';
 import type { ServiceList } from './service-list.ts';
 import type { Selector } from './types.ts';
 
 /** The directory's own name among the services: its seeds count as instances. */
 export const directoryService = 'directory';
 
-/** How long a channel waits for a first address before calls on it fail, milliseconds. */
+/** How long a channel waits for a first address before it says that there is none, milliseconds. */
 export const patienceMs = 2000;
+/** How long calls wait for a directory that has never answered, milliseconds. */
+const silentDirectoryMs = 5000;
 
 /** The channel option that names the instance whose lists a channel goes by. */
 export const instanceOption = 'nephos.instance';
@@ -24,6 +29,10 @@ export const instanceOption = 'nephos.instance';
 export interface ListSource {
   readonly clock: Clock;
   readonly seeds: Seeds;
+  /** The caller's zone; empty for none. */
+  readonly zone: string;
+  /** Told when an address is left out of calls for its failures, or comes back. */
+  onOutlier(service: string, address: string, leftOut: boolean): void;
   list(service: string): ServiceList;
 }
 
@@ -32,8 +41,10 @@ let registered = false;
 
 /** Makes grpc-js know `nephos:` targets, once a process. Channels made earlier would take them for DNS names. */
 export function registerScheme(): void {
-  if (!registered) experimental.registerResolver('nephos', NephosResolver);
+  if (registered) return;
   registered = true;
+  registerPolicy();
+  experimental.registerResolver('nephos', NephosResolver);
 }
 
 /** Lets channels of this instance resolve services by its lists until disposed. */
@@ -42,13 +53,8 @@ export function serveResolver(instanceId: string, source: ListSource): Disposabl
   return { [Symbol.dispose]: () => sources.delete(instanceId) };
 }
 
-type Target = { readonly path: string };
+type Uri = { readonly path: string };
 type Endpoints = ReturnType<typeof experimental.statusOrFromValue<experimental.Endpoint[]>>;
-
-const roundRobin = experimental.statusOrFromValue({
-  loadBalancingConfig: [{ round_robin: {} }],
-  methodConfig: [],
-});
 
 class NephosResolver implements experimental.Resolver {
   readonly #service: string;
@@ -58,8 +64,10 @@ class NephosResolver implements experimental.Resolver {
   #source: ListSource | undefined;
   #subscriptions = new DisposableStack();
   #pushed = '';
+  /** Calls fail at once, since nobody has ever said where the service runs. */
+  #refused = false;
 
-  constructor(target: Target, listener: experimental.ResolverListener, options: ChannelOptions) {
+  constructor(target: Uri, listener: experimental.ResolverListener, options: ChannelOptions) {
     const { service, selector } = parseTarget(target.path);
     this.#service = service;
     this.#selector = selector;
@@ -67,7 +75,7 @@ class NephosResolver implements experimental.Resolver {
     this.#instance = options[instanceOption];
   }
 
-  static getDefaultAuthority(target: Target): string {
+  static getDefaultAuthority(target: Uri): string {
     return parseTarget(target.path).service;
   }
 
@@ -84,11 +92,8 @@ class NephosResolver implements experimental.Resolver {
     subscriptions.use(list.onChange(() => this.#push()));
     if (this.#service === directoryService) subscriptions.use(source.seeds.onChange(() => this.#push()));
     this.#later(() => this.#push());
-    subscriptions.use(
-      source.clock.timer(patienceMs, () => {
-        if (this.#pushed === '') this.#fail(`the directory knows no instance of ${this.#described()}`);
-      }),
-    );
+    subscriptions.use(source.clock.timer(patienceMs, () => this.#waited(list)));
+    subscriptions.use(source.clock.timer(silentDirectoryMs, () => this.#waited(list, true)));
   }
 
   destroy(): void {
@@ -96,6 +101,7 @@ class NephosResolver implements experimental.Resolver {
     this.#subscriptions = new DisposableStack();
     this.#source = undefined;
     this.#pushed = '';
+    this.#refused = false;
   }
 
   #findSource(): ListSource | undefined {
@@ -112,23 +118,57 @@ class NephosResolver implements experimental.Resolver {
   #push(): void {
     const source = this.#source;
     if (source === undefined) return;
-    const known = source.list(this.#service).instances ?? [];
-    const addresses = weightedAddresses(matching(known, this.#selector));
+    const list = source.list(this.#service);
+    const targets = targetsOf(matching(list.instances ?? [], this.#selector));
     if (this.#service === directoryService) {
-      addresses.push(...source.seeds.addresses.filter((seed) => !addresses.includes(seed)));
+      const known = new Set(targets.map(({ address }) => address));
+      for (const address of source.seeds.addresses)
+        if (!known.has(address)) targets.push({ address, zone: '', weight: defaultWeight });
     }
-    const pushing = addresses.join();
-    if (addresses.length === 0 || pushing === this.#pushed) return;
+    if (targets.length === 0) {
+      if (this.#refused) this.#waited(list);
+      return;
+    }
+    const pushing = JSON.stringify(targets);
+    if (pushing === this.#pushed) return;
     this.#pushed = pushing;
+    this.#refused = false;
+    this.#tell(targets);
+  }
+
+  /** Nobody has named an address for a while. */
+  #waited(list: ServiceList, longer = false): void {
+    if (this.#pushed !== '') return;
+    this.#refused = list.instances === undefined && longer;
+    if (this.#refused) return this.#tell([], `${this.#described()}: ${this.#source?.seeds.silence ?? ''}`);
+    this.#fail(`the directory knows no instance of ${this.#described()}`);
+  }
+
+  #tell(targets: readonly Target[], refusal = ''): void {
     const endpoints: Endpoints = experimental.statusOrFromValue(
-      addresses.map((address) => ({ addresses: [hostAndPort(address)] })),
+      targets.map(({ address }) => ({ addresses: [hostAndPort(address)] })),
     );
-    this.#listener(endpoints, {}, roundRobin, '');
+    this.#listener(endpoints, {}, this.#policy(targets, refusal), '');
   }
 
   #fail(details: string): void {
     const error = { code: status.UNAVAILABLE, details, metadata: new Metadata() };
-    this.#listener(experimental.statusOrFromError(error), {}, null, details);
+    this.#listener(experimental.statusOrFromError(error), {}, this.#policy([], ''), details);
+  }
+
+  #policy(targets: readonly Target[], refusal: string) {
+    const source = this.#source;
+    const parts: ChoiceParts = {
+      clock: source?.clock ?? systemClock,
+      zone: source?.zone ?? '',
+      targets,
+      refusal,
+      onOutlier: (address, leftOut) => source?.onOutlier(this.#service, address, leftOut),
+    };
+    return experimental.statusOrFromValue({
+      loadBalancingConfig: [{ [policyName]: parts }],
+      methodConfig: [],
+    });
   }
 
   #described(): string {

@@ -32,6 +32,16 @@ export class Seeds implements Disposable {
     return this.#seeds.length > 0;
   }
 
+  /** Why nothing is known of anybody, for people. */
+  get silence(): string {
+    if (!this.configured) return 'NEPHOS_DIRECTORY is empty, so there is no directory to ask';
+    const named = this.#seeds.map(formatAddress).join(', ');
+    const found = this.addresses;
+    return found.length === 0
+      ? `NEPHOS_DIRECTORY (${named}) leads to no address`
+      : `no directory answers at ${named === found.join(', ') ? named : `${named} (${found.join(', ')})`}, and no list is on disk`;
+  }
+
   /** `host:port`, in the order of the seeds. */
   get addresses(): readonly string[] {
     const all = this.#seeds.flatMap(({ host, port }) =>

@@ -1,5 +1,6 @@
 /** Which instances a selector means, and which addresses calls go to. Pure. */
 import type { Instance } from '@nephos/proto/nephos/directory/v1/instance';
+import type { Target } from './choice.ts';
 import type { Selector } from './types.ts';
 
 /** What instances are selected by. */
@@ -22,18 +23,19 @@ export function matching(instances: readonly Instance[], selector: Selector): re
   );
 }
 
-const defaultWeight = 100;
-/** An instance of ten times another's weight gets ten times its calls; beyond that the ratio is cut. */
-const largestShare = 10;
+export const defaultWeight = 100;
 
-/** Each distinct address as often as its instance's weight asks for, beside the lightest. */
-export function weightedAddresses(instances: readonly Instance[]): string[] {
-  const weights = new Map<string, number>();
-  for (const { address, weight } of instances) weights.set(address, weight > 0 ? weight : defaultWeight);
-  const lightest = Math.min(...weights.values());
-  return [...weights].flatMap(([address, weight]) =>
-    Array<string>(Math.min(largestShare, Math.round(weight / lightest))).fill(address),
-  );
+/** Where calls to these instances can go; instances that share an address share its weight. */
+export function targetsOf(instances: readonly Instance[]): Target[] {
+  const byAddress = new Map<string, Target>();
+  for (const { address, weight, header } of instances) {
+    byAddress.set(address, {
+      address,
+      zone: header?.zone ?? '',
+      weight: weight > 0 ? weight : defaultWeight,
+    });
+  }
+  return [...byAddress.values()];
 }
 
 /** `/orchestrator?version=1.2.0&zone=…&label.agent=abc`, the path of a `nephos:` target. Throws on any other key. */

@@ -47,7 +47,8 @@ function union(known: readonly Instance[], offered: readonly Instance[]): readon
 /** What makes two lists different to a caller; an instance's load does not. */
 function same(one: readonly Instance[], other: readonly Instance[]): boolean {
   return (
-    one.length === other.length && one.every((instance, at) => signature(instance) === signature(other[at]))
+    one.length === other.length &&
+    one.every((instance, at) => instance === other[at] || signature(instance) === signature(other[at]))
   );
 }
 

@@ -5,6 +5,7 @@
  */
 import { type Clock, pauseAfter } from '@nephos/service';
 import { durationMs } from './duration.ts';
+import { ListFollower } from './list-follower.ts';
 import type { ServiceList } from './service-list.ts';
 import type { DirectoryEndpoint, Log } from './types.ts';
 
@@ -51,7 +52,8 @@ async function followOnce(parts: WatcherParts, signal: AbortSignal): Promise<boo
   };
   restartSilence();
   try {
-    const request = { selector: { service: list.service } };
+    const request = { selector: { service: list.service }, changes: true };
+    const follower = new ListFollower();
     for await (const { update } of endpoint.watchInstances(request, {
       signal: AbortSignal.any([signal, dead.signal]),
     })) {
@@ -59,8 +61,8 @@ async function followOnce(parts: WatcherParts, signal: AbortSignal): Promise<boo
       if (update?.$case === 'drain') break;
       if (update?.$case === 'heartbeat' && update.value.interval)
         heartbeatMs = durationMs(update.value.interval);
-      if (update?.$case === 'list' && list.offer(update.value.instances, update.value.settled))
-        parts.onChange();
+      const followed = follower.take(update);
+      if (followed !== undefined && list.offer(followed.instances, followed.settled)) parts.onChange();
       restartSilence();
     }
   } finally {

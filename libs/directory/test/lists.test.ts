@@ -5,7 +5,7 @@ import path from 'node:path';
 import { expect, test } from '@jest/globals';
 import { Instance } from '@nephos/proto/nephos/directory/v1/instance';
 import { ListCache } from '../src/list-cache.ts';
-import { matching, parseTarget, weightedAddresses } from '../src/selection.ts';
+import { matching, parseTarget, targetsOf } from '../src/selection.ts';
 import { ServiceList } from '../src/service-list.ts';
 
 function instance(uid: string, more: Parameters<typeof Instance.fromPartial>[0] = {}): Instance {
@@ -85,9 +85,12 @@ test('a selector means those that have all of it', () => {
   expect(matching([one, two], { zone: 'zones/1', version: '2' })).toEqual([two]);
 });
 
-test('addresses come as often as their weight asks for, equal ones once', () => {
+test('calls go to each address once, by its weight', () => {
   const light = instance('x', { address: 'a:1', weight: 50 });
   const usual = instance('y', { address: 'b:1' });
-  expect(weightedAddresses([light, usual, { ...usual }])).toEqual(['a:1', 'b:1', 'b:1']);
-  expect(weightedAddresses([])).toEqual([]);
+  expect(targetsOf([light, usual, { ...usual }])).toEqual([
+    { address: 'a:1', zone: '', weight: 50 },
+    { address: 'b:1', zone: '', weight: 100 },
+  ]);
+  expect(targetsOf([])).toEqual([]);
 });
