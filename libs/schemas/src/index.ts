@@ -1,0 +1,5 @@
+/** The surface of @nephos/schemas. */
+export { type AsyncApiDocument, type AsyncApiOptions, asyncApiDocument } from './async-api.ts';
+export { Contracts, ownContracts, type ResourceType } from './contracts.ts';
+export { type DocumentOptions, eventTypeOf, schemaDocuments } from './event-schema.ts';
+export type { JsonSchema } from './message-schema.ts';
