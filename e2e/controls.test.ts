@@ -5,6 +5,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
+import { natsOptions } from '@nephos/events/testing';
 import { FenceGuard } from '@nephos/plugin';
 import { Power, VmStatus_State as State } from '@nephos/proto/nephos/orchestration/v1/vm';
 import { MachineObservation_State as Seen } from '@nephos/proto/nephos/plugin/v1/hypervisor';
@@ -89,7 +90,7 @@ describe('events that go astray', () => {
     await using platform = await startPlatform();
     const { zone, template } = await layGround(platform);
     const name = await deploy(platform, zone, template, Power.ON);
-    const connection = await connect({ servers: platform.nats.url });
+    const connection = await connect(natsOptions(platform.nats));
     try {
       const subject = `nephos.v1.*.*.vm.${name.slice('vms/'.length)}`;
       const manager = await jetstreamManager(connection);
@@ -101,7 +102,7 @@ describe('events that go astray', () => {
       await jetstream(connection).publish(last.subject, last.data, {
         msgID: 'again, after the broker forgot',
       });
-      const repeated = await readEvents(platform.nats.url);
+      const repeated = await readEvents(platform.nats);
       expect(repeated).toHaveLength(seen.length + 1);
       expect(judgeEvents(repeated, counters).problems).toEqual([]);
       expect(judgeEvents(repeated, counters, { dedup: false }).problems).toContainEqual(
@@ -109,7 +110,7 @@ describe('events that go astray', () => {
       );
 
       await manager.streams.deleteMessage('NEPHOS_EVENTS', last.seq - 1);
-      const holed = judgeEvents(await readEvents(platform.nats.url), counters);
+      const holed = judgeEvents(await readEvents(platform.nats), counters);
       expect(holed.problems).toEqual([expect.stringContaining('lost')]);
     } finally {
       await connection.close();

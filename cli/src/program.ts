@@ -53,6 +53,7 @@ export function buildProgram(session: Session): Command {
     .description('Sees and steers a Nephos platform.')
     .option('--server <host:port>', 'its directory')
     .option('--nats <url>', 'its broker, for events')
+    .option('--nats-creds <file>', 'credentials for its broker')
     .option('--json', 'JSON instead of tables: one document, or a line each where it streams')
     .addHelpText('after', examples)
     .exitOverride()

@@ -23,6 +23,7 @@ export interface CliWorld {
 export interface GlobalOptions {
   readonly server?: string;
   readonly nats?: string;
+  readonly natsCreds?: string;
   readonly json?: boolean;
 }
 
@@ -86,6 +87,8 @@ export class Session implements AsyncDisposable {
       );
     }
     const nats = this.#options.nats ?? env['NEPHOS_NATS'] ?? found?.nats;
-    return connectPlatform({ directory, nats, principal: `users/${env['USER'] || userInfo().username}` });
+    const natsCreds = this.#options.natsCreds ?? env['NEPHOS_NATS_CREDS'] ?? found?.natsCreds;
+    const principal = `users/${env['USER'] || userInfo().username}`;
+    return connectPlatform({ directory, nats, natsCreds, principal });
   }
 }

@@ -10,6 +10,8 @@ export interface CliOutcome {
 export interface Where {
   readonly directory: string;
   readonly nats: string;
+  /** File of credentials, where the broker asks for some. */
+  readonly natsCreds?: string | undefined;
 }
 
 export interface RunningCli {
@@ -21,7 +23,7 @@ export interface RunningCli {
 }
 
 export function startCli(
-  { directory, nats }: Where,
+  { directory, nats, natsCreds }: Where,
   args: readonly string[],
   { tty = false } = {},
 ): RunningCli {
@@ -35,7 +37,7 @@ export function startCli(
   const world = {
     stdout: { isTTY: tty, write: (text: string) => ((stdout += text), heard()) },
     stderr: { isTTY: tty, write: (text: string) => ((stderr += text), heard()) },
-    env: { NEPHOS_SERVER: directory, NEPHOS_NATS: nats, USER: 'tester' },
+    env: { NEPHOS_SERVER: directory, NEPHOS_NATS: nats, NEPHOS_NATS_CREDS: natsCreds, USER: 'tester' },
     cwd: '/',
     onInterrupt: (react: () => void) => {
       interrupt = react;

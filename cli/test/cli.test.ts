@@ -7,7 +7,8 @@ let where: Where;
 beforeAll(async () => {
   platform = await startPlatform();
   await layGround(platform, 'east');
-  where = { directory: platform.services.directory.address, nats: platform.nats.url };
+  const { nats, services } = platform;
+  where = { directory: services.directory.address, nats: nats.url, natsCreds: nats.keys?.credsOf('test') };
 });
 afterAll(async () => platform[Symbol.asyncDispose]());
 

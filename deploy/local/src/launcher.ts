@@ -19,7 +19,7 @@ import { showEvents } from './event-drawing.ts';
 import { awaitHello, ensureHello } from './hello-vm.ts';
 import { Interrupts } from './interrupts.ts';
 import { awaitListed, ensureInventory, type Maker, placeGuestImage } from './inventory.ts';
-import { type Layout, layoutOf, type Mode, repository, serviceNames } from './layout.ts';
+import { type Layout, layoutOf, type Mode, operatorCreds, repository, serviceNames } from './layout.ts';
 import { type LocalPlatform, StartFailed, startLocalPlatform } from './local-platform.ts';
 import { type LaunchOptions, parseOptions, usage } from './options.ts';
 import { guestProcesses, proportionalMemory } from './processes.ts';
@@ -109,7 +109,12 @@ class Launcher {
     this.#layout = layout;
     this.#servicesUpMs = this.#screen.elapsedMs;
     const services = Object.fromEntries(serviceNames.map((name) => [name, layout.address(name)]));
-    await writeEndpoints(data, { directory: layout.address('directory'), nats: layout.nats.url, services });
+    await writeEndpoints(data, {
+      directory: layout.address('directory'),
+      nats: layout.nats.url,
+      natsCreds: layout.nats.keys.credsOf(operatorCreds),
+      services,
+    });
     return layout;
   }
 
@@ -139,6 +144,7 @@ class Launcher {
       connectPlatform({
         directory: layout.address('directory'),
         nats: layout.nats.url,
+        natsCreds: layout.nats.keys.credsOf(operatorCreds),
         principal: 'users/local',
       }),
     );

@@ -1,5 +1,6 @@
 /** What runs where: services, processes, ports, folders and environments of the local platform. Pure. */
 import path from 'node:path';
+import { type KeyFiles, keyFilesIn } from '@nephos/nats-accounts';
 
 export const repository = path.resolve(import.meta.dirname, '../../..');
 
@@ -18,6 +19,8 @@ export const serviceNames = [
   'events',
   'webhooks',
 ] as const;
+/** Whose credentials the people of this machine use, by the command line. */
+export const operatorCreds = 'operator';
 export type ServiceName = (typeof serviceNames)[number];
 
 /** `qemu`: real guests; `simulated`: nothing boots. Each keeps a world of its own. */
@@ -51,6 +54,9 @@ export interface Layout {
     readonly url: string;
     readonly store: string;
     readonly config: string;
+    /** The broker's own folder for the accounts that it knows. */
+    readonly accounts: string;
+    readonly keys: KeyFiles;
   };
   /** In the order in which they are started; stopped in reverse of `stopOrder`. */
   readonly groups: readonly Group[];
@@ -68,6 +74,7 @@ export function layoutOf(options: LayoutOptions): Layout {
   const store = path.join(state, 'nats');
   const portOf = (service: ServiceName) => portBase + 1 + serviceNames.indexOf(service);
   const address = (service: ServiceName) => `${host}:${portOf(service)}`;
+  const keys = keyFilesIn(path.join(state, 'nats-keys'));
   const dataOf = (service: ServiceName) => path.join(state, service);
   const common = {
     NEPHOS_NATS: url,
@@ -88,18 +95,34 @@ export function layoutOf(options: LayoutOptions): Layout {
     services,
     env: {
       ...common,
-      ...Object.assign({}, ...services.map((each) => own(each, address(each), dataOf(each)))),
+      ...Object.assign({}, ...services.map((each) => own(each, address(each), dataOf(each), keys))),
     },
   });
   const controlPlane = serviceNames.filter((name) => name !== 'host-agent');
   const groups = isolate
     ? serviceNames.map((name) => group(name, [name]))
     : [group('control-plane', controlPlane), group('host-agent', ['host-agent'])];
-  const nats = { port: natsPort, url, store, config: path.join(state, 'nats.conf') };
+  const nats = {
+    port: natsPort,
+    url,
+    store,
+    config: path.join(state, 'nats.conf'),
+    accounts: path.join(state, 'nats-accounts'),
+    keys,
+  };
   return { options, state, logs: path.join(data, 'log'), builtIn, nats, groups, portOf, address, dataOf };
 }
 
-function own(service: ServiceName, bind: string, data: string): Record<string, string> {
+function own(service: ServiceName, bind: string, data: string, keys: KeyFiles): Record<string, string> {
   const prefix = `NEPHOS_${service.replaceAll('-', '_').toUpperCase()}`;
-  return { [`${prefix}_BIND`]: bind, [`${prefix}_DATA`]: data };
+  return {
+    [`${prefix}_BIND`]: bind,
+    [`${prefix}_DATA`]: data,
+    [`${prefix}_NATS_CREDS`]: keys.credsOf(service),
+    // The one that issues third parties' credentials.
+    ...(service === 'events' && {
+      [`${prefix}_NATS_SIGNER`]: keys.signer,
+      [`${prefix}_NATS_SYSTEM_CREDS`]: keys.systemCreds,
+    }),
+  };
 }

@@ -1,9 +1,13 @@
-/** The broker of the local platform: JetStream in the data folder, on loopback, each write synced where it can be. */
+/**
+ * The broker of the local platform: JetStream in the data folder, on loopback, each write synced where it can be.
+ * It lets nobody in without credentials; its keys and everybody's credentials are made once, in the data folder.
+ */
 import { execFile } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
+import { brokerConfig, openBrokerKeys } from '@nephos/nats-accounts';
 import { Precondition } from '@nephos/service';
-import { host, type Layout } from './layout.ts';
+import { host, type Layout, operatorCreds, serviceNames } from './layout.ts';
 import type { ChildSpec } from './supervised.ts';
 
 /** Debian keeps servers in /usr/sbin, which is not on every PATH. */
@@ -20,6 +24,7 @@ export async function prepareNats({
   const [major = 0, minor = 0] = version.split('.').map(Number);
   const syncs = major > syncsSince[0] || (major === syncsSince[0] && minor >= syncsSince[1]);
   await mkdir(nats.store, { recursive: true });
+  const keys = await openBrokerKeys(nats.keys.folder, [...serviceNames, operatorCreds]);
   const lines = [
     `listen: "${host}:${nats.port}"`,
     'server_name: "nephos-local"',
@@ -27,6 +32,7 @@ export async function prepareNats({
     `  store_dir: ${JSON.stringify(nats.store)}`,
     ...(syncs ? ['  sync_interval: "always"'] : []),
     '}',
+    await brokerConfig(keys, nats.accounts),
   ];
   await mkdir(state, { recursive: true });
   await writeFile(nats.config, `${lines.join('\n')}\n`);

@@ -13,6 +13,8 @@ export interface Endpoints {
   readonly directory: string;
   /** The broker, `nats://host:port`. */
   readonly nats: string;
+  /** File of credentials for the broker, readable by whoever may use them. */
+  readonly natsCreds?: string | undefined;
   /** For people: service name to `host:port`. */
   readonly services: Readonly<Record<string, string>>;
 }
@@ -41,11 +43,11 @@ export function readEndpoints(folder: string): Endpoints | undefined {
   } catch {
     return undefined;
   }
-  const { directory, nats, services } = parsed(text, file);
+  const { directory, nats, natsCreds, services } = parsed(text, file);
   if (typeof directory !== 'string' || typeof nats !== 'string') {
     throw new Invalid('FIELD_INVALID', `${file} does not say where the platform is`);
   }
-  return { directory, nats, services: services ?? {} };
+  return { directory, nats, natsCreds, services: services ?? {} };
 }
 
 /** Looks for `.nephos/endpoints.json` in the folder and all above it. */

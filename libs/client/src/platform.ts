@@ -20,6 +20,8 @@ export interface PlatformAddress {
   readonly directory: string;
   /** The broker; needed only for events. */
   readonly nats?: string | undefined;
+  /** File of credentials for the broker, where it asks for some. */
+  readonly natsCreds?: string | undefined;
 }
 
 export interface PlatformOptions extends PlatformAddress {
@@ -42,7 +44,7 @@ export interface Platform extends AsyncDisposable {
 const silent: EventsLog = { debug() {}, info() {}, warn() {}, error() {} };
 
 export function connectPlatform(options: PlatformOptions): Platform {
-  const { directory: address, nats, principal, clock = systemClock } = options;
+  const { directory: address, nats, natsCreds, principal, clock = systemClock } = options;
   const stack = new AsyncDisposableStack();
   const clients = stack.use(openClients(principal, clock));
   const directory = clients.of(DirectoryServiceDefinition, address);
@@ -79,7 +81,7 @@ export function connectPlatform(options: PlatformOptions): Platform {
 
   function openBus(): Promise<Bus> {
     if (nats === undefined) throw new Unavailable('SERVICE_UNAVAILABLE', 'no broker is known: name it');
-    return connectBus({ name: principal, clock, log: silent, nats, resources: stack });
+    return connectBus({ name: principal, clock, log: silent, nats, natsCreds, resources: stack });
   }
 
   return {

@@ -4,8 +4,9 @@
  * streams in place. Nothing here waits for the broker unless it asks to. A crash leaves nothing.
  */
 import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from '@nats-io/jetstream';
-import type { NatsConnection } from '@nats-io/nats-core';
-import { connect } from '@nats-io/transport-node';
+import { AuthorizationError, type NatsConnection } from '@nats-io/nats-core';
+import { connect, credsAuthenticator } from '@nats-io/transport-node';
+import { credsReader } from '@nephos/nats-accounts';
 import type { Clock } from '@nephos/service';
 import type { EventsContext, EventsLog } from './context.ts';
 import { Publisher } from './publisher.ts';
@@ -38,19 +39,32 @@ export interface Bus extends AsyncDisposable {
 export interface BusOptions extends EventsContext {
   /** Comma-separated, e.g. `nats://127.0.0.1:4222`. */
   readonly nats: string;
+  /** File of credentials, read at each connection; empty or left out where the broker asks for none. */
+  readonly natsCreds?: string | undefined;
   readonly streams?: StreamOptions;
+  /** Where JSON Schemas of events are served, `http://host:port`; empty or left out: nowhere. */
+  readonly schemaBase?: string | undefined;
   /** How often it looks whether the streams are still those of the session, in milliseconds. Default 15 s. */
   readonly verifyMs?: number;
 }
 
-/** A service's context: the address is its NEPHOS_NATS. */
+/** A service's context: the address is its NEPHOS_NATS, the credentials are those of NEPHOS_NATS_CREDS. */
 export interface BusContext extends EventsContext {
-  readonly config: { readonly nats: string | URL; readonly natsReplicas?: number };
+  readonly config: {
+    readonly nats: string | URL;
+    readonly natsCreds?: string;
+    readonly natsReplicas?: number;
+    readonly schemaBase?: string;
+  };
 }
 
-/** Opens the bus. Resolves at once, whether or not the broker is there. */
+/**
+ * Opens the bus. Resolves at once, whether or not the broker is there. Throws `Precondition` where the file of
+ * credentials cannot be read.
+ */
 export async function connectBus(context: BusOptions | BusContext): Promise<Bus> {
   const options: BusOptions = 'nats' in context ? context : { ...partsOf(context), ...addressIn(context) };
+  if (options.natsCreds) credsReader(options.natsCreds)();
   const bus = new NatsBus(options);
   context.resources?.use(bus);
   return bus;
@@ -60,9 +74,16 @@ function partsOf(context: BusContext): EventsContext {
   return { name: context.name, clock: context.clock, log: context.log };
 }
 
-function addressIn({ config }: BusContext): Pick<BusOptions, 'nats' | 'streams'> {
-  const replicas = config.natsReplicas;
-  return { nats: String(config.nats), ...(replicas !== undefined && { streams: { replicas } }) };
+function addressIn({
+  config,
+}: BusContext): Pick<BusOptions, 'nats' | 'natsCreds' | 'streams' | 'schemaBase'> {
+  const { natsCreds, natsReplicas: replicas, schemaBase } = config;
+  return {
+    nats: String(config.nats),
+    natsCreds,
+    schemaBase,
+    ...(replicas !== undefined && { streams: { replicas } }),
+  };
 }
 
 /** Between attempts to connect, to reconnect and to find JetStream ready, in milliseconds. */
@@ -138,14 +159,26 @@ class NatsBus implements Bus {
         await this.#watch(connection);
       } catch (error) {
         this.log.debug({ error }, 'no connection to the broker yet');
+        this.#noteRefusal(error instanceof AuthorizationError);
       }
       await this.clock.sleep(retryMs, this.#closing.signal).catch(() => undefined);
     }
   }
 
+  #refused = false;
+
+  /** Said once: an operator would look for it in vain among the attempts. */
+  #noteRefusal(refused: boolean): void {
+    const file = this.#options.natsCreds || 'none';
+    if (refused && !this.#refused) this.log.warn({ file }, 'the broker refuses our credentials');
+    this.#refused = refused;
+  }
+
   #connect(): Promise<NatsConnection> {
+    const { nats, natsCreds } = this.#options;
     return connect({
-      servers: this.#options.nats.split(',').map((server) => server.trim()),
+      servers: nats.split(',').map((server) => server.trim()),
+      ...(natsCreds && { authenticator: credsAuthenticator(credsReader(natsCreds)) }),
       name: `nephos/${this.#options.name}`,
       maxReconnectAttempts: -1,
       reconnectTimeWait: retryMs,
@@ -197,7 +230,12 @@ class NatsBus implements Bus {
 
   #open(connection: NatsConnection, jsm: JetStreamManager, incarnation: Incarnation): void {
     const end = new AbortController();
-    const publisher = new Publisher(connection, this.clock, () => this.renew(session));
+    const publisher = new Publisher(
+      connection,
+      this.clock,
+      () => this.renew(session),
+      this.#options.schemaBase,
+    );
     const session = {
       connection,
       js: jetstream(connection, { timeout: 5_000 }),

@@ -6,20 +6,26 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { credsAuthenticator, type NodeConnectionOptions } from '@nats-io/transport-node';
+import { brokerConfig, credsReader, type KeyFiles, openBrokerKeys } from '@nephos/nats-accounts';
 
 /** Where to keep data and listen. Default: a temporary folder and any free port. */
 export interface NatsServerOptions {
   readonly storeDir?: string;
   readonly port?: number;
+  /** Names of those who get credentials. Given, the server lets nobody else in; else it is open to all. */
+  readonly accounts?: readonly string[];
 }
 
 /** A running server. */
 export interface NatsServer extends AsyncDisposable {
   /** `nats://127.0.0.1:<port>`; does not change. */
   readonly url: string;
+  /** Keys and credentials, where it lets nobody in without. */
+  readonly keys: KeyFiles | undefined;
   /** The current process; changes with `restart`. */
   readonly pid: number;
   /** Ends the server gracefully and removes a temporary store folder. */
@@ -33,8 +39,30 @@ export interface NatsServer extends AsyncDisposable {
 /** Starts a server and waits until it is ready. Throws what it said if it does not start. */
 export async function startNatsServer(options: NatsServerOptions = {}): Promise<NatsServer> {
   const storeDir = options.storeDir ?? (await mkdtemp(join(tmpdir(), 'nephos-nats-')));
-  const first = await launch(storeDir, options.port ?? -1);
-  return new Server(first, storeDir, options.storeDir === undefined);
+  const accounts = options.accounts && (await layAccounts(storeDir, options.accounts));
+  const args = ['--jetstream', '--store_dir', storeDir, ...(accounts ? ['--config', accounts.config] : [])];
+  const first = await launch(args, options.port ?? -1);
+  return new Server(first, args, storeDir, options.storeDir === undefined, accounts?.files);
+}
+
+/** The connection options of a server's client: as the platform itself, where the server asks who it is. */
+export function natsOptions({ url, keys }: NatsAddress, as = 'test'): NodeConnectionOptions {
+  if (keys === undefined) return { servers: url };
+  return { servers: url, authenticator: credsAuthenticator(credsReader(keys.credsOf(as))) };
+}
+
+/** What a client has to know of a server. */
+export type NatsAddress = Pick<NatsServer, 'url' | 'keys'>;
+
+/** Beside the data, so that both stay over a restart. */
+async function layAccounts(
+  storeDir: string,
+  names: readonly string[],
+): Promise<{ readonly config: string; readonly files: KeyFiles }> {
+  const keys = await openBrokerKeys(join(storeDir, 'keys'), ['test', ...names]);
+  const config = join(storeDir, 'accounts.conf');
+  await writeFile(config, await brokerConfig(keys, join(storeDir, 'accounts')));
+  return { config, files: keys.files };
 }
 
 interface Launched {
@@ -45,13 +73,23 @@ interface Launched {
 
 class Server implements NatsServer {
   readonly url: string;
+  readonly keys: KeyFiles | undefined;
+  readonly #args: readonly string[];
   readonly #storeDir: string;
   readonly #temporary: boolean;
   readonly #killAtExit = () => this.#running.child.kill('SIGKILL');
   #running: Launched;
 
-  constructor(running: Launched, storeDir: string, temporary: boolean) {
+  constructor(
+    running: Launched,
+    args: readonly string[],
+    storeDir: string,
+    temporary: boolean,
+    keys: KeyFiles | undefined,
+  ) {
     this.#running = running;
+    this.#args = args;
+    this.keys = keys;
     this.#storeDir = storeDir;
     this.#temporary = temporary;
     this.url = `nats://127.0.0.1:${running.port}`;
@@ -74,7 +112,7 @@ class Server implements NatsServer {
 
   async restart(): Promise<void> {
     await this.#end('SIGKILL');
-    this.#running = await launch(this.#storeDir, this.#running.port);
+    this.#running = await launch(this.#args, this.#running.port);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -93,14 +131,14 @@ const searchPath = `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin`;
 const setpriv = '/usr/bin/setpriv';
 
 /** The command line, under setpriv where there is one, so that the kernel ends the server with its parent. */
-function commandOf(storeDir: string, port: number): [string, string[]] {
-  const server = ['--addr', '127.0.0.1', '--port', String(port), '--jetstream', '--store_dir', storeDir];
+function commandOf(args: readonly string[], port: number): [string, string[]] {
+  const server = ['--addr', '127.0.0.1', '--port', String(port), ...args];
   if (!existsSync(setpriv)) return ['nats-server', server];
   return [setpriv, ['--pdeathsig', 'KILL', '--', 'nats-server', ...server]];
 }
 
-async function launch(storeDir: string, port: number): Promise<Launched> {
-  const child = spawn(...commandOf(storeDir, port), {
+async function launch(args: readonly string[], port: number): Promise<Launched> {
+  const child = spawn(...commandOf(args, port), {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...process.env, PATH: searchPath },
   });

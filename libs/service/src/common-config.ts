@@ -43,6 +43,14 @@ const commonSchema = {
     default: 'nats://127.0.0.1:4222',
     schemes: ['nats', 'tls', 'ws', 'wss'],
   }),
+  natsCreds: config.text({
+    description: 'file of NATS credentials, read at each connection; none where the broker asks for none',
+    default: '',
+  }),
+  schemaBase: config.text({
+    description: 'http://host:port that events say their JSON Schemas are served at; empty: nowhere',
+    default: '',
+  }),
   directory: config.text({ description: 'seeds of the directory: host:port, comma-separated', default: '' }),
   identity: config.text({
     description: 'file with the token by which this service proves to the directory who it is',

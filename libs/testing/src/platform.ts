@@ -75,7 +75,11 @@ async function start<S extends PlatformService>(
 
   const running = opening.use(new AsyncDisposableStack());
   const nats = running.use(
-    await startNatsServer({ storeDir: path.join(data, 'nats'), port: await freePort() }),
+    await startNatsServer({
+      storeDir: path.join(data, 'nats'),
+      port: await freePort(),
+      accounts: serviceNames,
+    }),
   );
   const addresses = new Map<ServiceName, string>();
   for (const name of serviceNames) addresses.set(name, `127.0.0.1:${await freePort()}`);
@@ -85,6 +89,7 @@ async function start<S extends PlatformService>(
     const own = {
       NEPHOS_BIND: addressOf(name),
       NEPHOS_DATA: path.join(data, name),
+      ...brokerEnvironment(nats, name),
       ...(options.store !== undefined && name !== 'host-agent' && { NEPHOS_STORE: options.store }),
     };
     const logFile = path.join(data, 'log', `${name}.log`);
@@ -113,6 +118,18 @@ async function start<S extends PlatformService>(
     imports: folders.imports,
     stop: () => running.disposeAsync(),
     [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
+}
+
+/** Each service comes to the broker as itself; one of them may also let others in. */
+function brokerEnvironment({ keys }: NatsServer, name: ServiceName): Environment {
+  if (keys === undefined) return {};
+  const own = { NEPHOS_NATS_CREDS: keys.credsOf(name) };
+  if (name !== 'events') return own;
+  return {
+    ...own,
+    NEPHOS_EVENTS_NATS_SIGNER: keys.signer,
+    NEPHOS_EVENTS_NATS_SYSTEM_CREDS: keys.systemCreds,
   };
 }
 

@@ -25,8 +25,8 @@ const restMs = 30_000;
 export async function judge(platform: Platform): Promise<Verdict> {
   const world = await atRest(platform);
   for (const name of serviceNames.toReversed()) await platform.services[name].stop();
-  const seen = await readEvents(platform.nats.url);
-  const counters = [...readCounters(platform.data), ...(await readDirectoryCounters(platform.nats.url))];
+  const seen = await readEvents(platform.nats);
+  const counters = [...readCounters(platform.data), ...(await readDirectoryCounters(platform.nats))];
   const events = judgeEvents(seen, counters);
   return { events, seen, counters, problems: [...world, ...claimFaults(platform.data), ...events.problems] };
 }

@@ -4,6 +4,7 @@
  */
 import { type JsMsg, jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
+import { type NatsAddress, natsOptions } from '@nephos/events/testing';
 import type { Counter, SeenEvent } from './judge.ts';
 
 const streams = ['NEPHOS_EVENTS', 'NEPHOS_JOB_EVENTS'];
@@ -15,8 +16,8 @@ interface Body {
 }
 
 /** All events from the first on. */
-export async function readEvents(natsUrl: string): Promise<SeenEvent[]> {
-  const read = await Promise.all(streams.map((stream) => readStream(natsUrl, stream)));
+export async function readEvents(nats: NatsAddress): Promise<SeenEvent[]> {
+  const read = await Promise.all(streams.map((stream) => readStream(nats, stream)));
   return read.flat().map((message) => eventOf(message.subject, message.json<Body>()));
 }
 
@@ -27,8 +28,8 @@ interface DirectoryRecord {
 }
 
 /** What the directory counted, of the instances that it knows or knew. */
-export async function readDirectoryCounters(natsUrl: string): Promise<Counter[]> {
-  const messages = await readStream(natsUrl, directoryBucket);
+export async function readDirectoryCounters(nats: NatsAddress): Promise<Counter[]> {
+  const messages = await readStream(nats, directoryBucket);
   return messages.flatMap((message): Counter[] => {
     if (message.data.length === 0) return [];
     const { uid, eventSeq, pending } = message.json<DirectoryRecord>();
@@ -38,8 +39,8 @@ export async function readDirectoryCounters(natsUrl: string): Promise<Counter[]>
 }
 
 /** All that the stream holds now. */
-async function readStream(natsUrl: string, stream: string): Promise<JsMsg[]> {
-  const connection = await connect({ servers: natsUrl });
+async function readStream(nats: NatsAddress, stream: string): Promise<JsMsg[]> {
+  const connection = await connect(natsOptions(nats));
   try {
     const { state } = await (await jetstreamManager(connection)).streams.info(stream);
     const read: JsMsg[] = [];
