@@ -96,7 +96,7 @@ export interface RemovalDefinition<T, B extends Json> {
   check(stored: Stored<T>, body: B): Promise<void> | void;
   readonly notRemoved?: (uid: string) => Promise<void>;
   /** Runs after the removal, and again in a repeat of what did not settle. */
-  readonly removed?: (uid: string) => Promise<void> | void;
+  readonly removed?: (uid: string, body: B) => Promise<void> | void;
 }
 
 /** Declares a method that removes a record. A repeat finds it gone, which is what was asked for. */
@@ -123,7 +123,7 @@ export function removing<T, B extends Json>(
     name,
     carryOut: async (request, again) => {
       await unlessOvertaken(() => removeOnce(request, again));
-      await removed?.(request.entityUid);
+      await removed?.(request.entityUid, request.body);
     },
     answer: () => Promise.resolve(),
   });

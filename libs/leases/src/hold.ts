@@ -14,6 +14,8 @@ export interface Held {
   readonly epoch: number;
   /** Aborts when the lease is lost or the service stops. */
   readonly signal: AbortSignal;
+  /** At this very moment: false also right after the process stood still, before the signal could abort. */
+  readonly isHeld: () => boolean;
 }
 
 export interface HoldOptions {
@@ -63,7 +65,9 @@ async function contend(
     }
     const aborted = AbortSignal.any([lost.signal, signal]);
     try {
-      await underLease(leases, lease, () => work({ epoch, signal: aborted }));
+      await underLease(leases, lease, () =>
+        work({ epoch, signal: aborted, isHeld: () => lease.epoch === epoch }),
+      );
       if (!aborted.aborted) return;
     } catch (error) {
       if (!aborted.aborted) throw error;

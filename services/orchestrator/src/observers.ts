@@ -22,14 +22,14 @@ export interface ObserverParts extends Pick<FleetParts, 'fleet' | 'links' | 'pro
 }
 
 /** Returns when the term is over; throws where a part fails, after the others ended. */
-export async function observeHosts(parts: ObserverParts, { epoch, signal }: Term): Promise<void> {
+export async function observeHosts(parts: ObserverParts, { signal, ...held }: Term): Promise<void> {
   const { clock, fleet, idempotency, inventory, links, projector, reconciler } = parts;
   await openLedgers(inventory);
   await fleet.resync();
   await applyAllOvercommits(inventory, fleet);
   for (const { header } of fleet.records()) projector.touch(header.uid);
   const failed = new AbortController();
-  const term = { epoch, signal: AbortSignal.any([signal, failed.signal]) };
+  const term = { ...held, signal: AbortSignal.any([signal, failed.signal]) };
   const works = [
     links.observe(term),
     reconciler.run(term.signal),

@@ -70,6 +70,8 @@ export interface Term {
   readonly epoch: number;
   /** Aborted before another instance may begin a term. */
   readonly signal: AbortSignal;
+  /** At this very moment; false also right after the process stood still. */
+  readonly isHeld: () => boolean;
 }
 
 /** The orchestrator's links to the agents of its hosts: calls from every instance, observations on one at a time. */

@@ -6,6 +6,7 @@ import { joinDirectory } from '@nephos/directory';
 import { connectBus, startRelay } from '@nephos/events';
 import { openIdempotency } from '@nephos/idempotency';
 import { jobClient, startExecutor } from '@nephos/jobs';
+import { holdLease, openLeases } from '@nephos/leases';
 import { ClusterServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/cluster';
 import { HostServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/host';
 import { OfferingServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/offering';
@@ -86,8 +87,8 @@ export const orchestrator = defineService({
     });
     startExecutor(ctx, { jobs: definitions, deps, jobControl: directory, concurrency: ctx.config.vmJobs });
 
-    ctx.background('observer', (signal) =>
-      observeHosts({ ...parts, inventory, idempotency, reconciler, clock }, { epoch: 1, signal }),
-    );
+    const leases = await openLeases({ store, clock, log, owner: ctx.instanceId });
+    const observing = { ...parts, inventory, idempotency, reconciler, clock };
+    holdLease(ctx, { leases, name: 'observer' }, (held) => observeHosts(observing, held));
   },
 });

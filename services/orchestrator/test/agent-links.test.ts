@@ -77,7 +77,7 @@ async function open() {
   const options = { fleet, facts, clients: agent.clients(), clock, log };
   const links = new DirectoryAgentLinks({ ...options, silentAfterMs: 60_000, disconnectedAfterMs: 120_000 });
   const term = new AbortController();
-  const observing = links.observe({ epoch: 1, signal: term.signal });
+  const observing = links.observe({ epoch: 1, signal: term.signal, isHeld: () => true });
   stack.defer(() => observing);
   stack.defer(() => term.abort());
   const heard: HostLink[] = [];

@@ -12,8 +12,10 @@ import { config, defineService } from '@nephos/service';
 import { openServiceStore } from '@nephos/store';
 import { ContentStore } from './adapters/content-store.ts';
 import { Inspector } from './adapters/inspector.ts';
+import { Peers } from './adapters/peers.ts';
 import { Sources } from './adapters/sources.ts';
 import { templatesApi } from './api/templates.ts';
+import { copyImages } from './copier.ts';
 import { importTemplate } from './jobs/import.ts';
 import { templateEntity } from './records/template.ts';
 import { sweepTemplates } from './sweeper.ts';
@@ -59,10 +61,16 @@ export const template = defineService({
     const inspector = new Inspector(clock, limits);
     const deps = { templates, content, sources, inspector, clock, mostFileBytes: templateMaxFile };
     const jobs = jobClient(ctx);
+    const peers = new Peers(directory, ctx.clients, log);
 
-    server.add(TemplateServiceDefinition, templatesApi(deps, jobs, idempotency));
+    server.add(TemplateServiceDefinition, templatesApi({ ...deps, peers }, jobs, idempotency));
     startExecutor(ctx, { jobs: templateJobs, deps, jobControl: directory });
     ctx.background('request sweeper', (signal) => sweepRequests(idempotency, { clock }, signal));
+    // Whoever holds the store alone has no peers.
+    if (!store.exclusive) {
+      const parts = { templates, content, peers, clock, log };
+      ctx.background('image copier', (signal) => copyImages(parts, signal));
+    }
     ctx.background('template sweeper', (signal) =>
       sweepTemplates({ templates, content, jobs, clock, log }, signal),
     );

@@ -11,7 +11,7 @@ import type { HostRecord } from '../records/host.ts';
 import { type AgentListener, runAgentSession } from './agent-session.ts';
 import type { Fleet } from './fleet.ts';
 import { HostEndpoints } from './host-endpoints.ts';
-import { type HostFactsWriter, termOver } from './host-facts.ts';
+import { checkOngoing, type HostFactsWriter } from './host-facts.ts';
 
 const settleMs = 100;
 
@@ -179,9 +179,7 @@ export class DirectoryAgentLinks extends HostEndpoints implements AgentLinks {
     complete: boolean,
   ): Promise<void> {
     const byHost = Map.groupBy(observations, ({ host }) => host);
-    const stillMine = (): void => {
-      if (term.signal.aborted) throw termOver();
-    };
+    const stillMine = (): void => checkOngoing(term);
     for (const { header, agentHost } of this.#hostsOf(id)) {
       const machines = byHost.get(agentHost) ?? [];
       if (machines.length === 0 && !complete) continue;

@@ -112,12 +112,12 @@ function checkTerm({ observerEpoch = 0 }: HostRecord, term: Term): void {
   checkOngoing(term);
 }
 
-function checkOngoing({ signal }: Term): void {
-  if (signal.aborted) throw termOver();
+/** Throws `Conflict` LEASE_LOST once the term is over: asked right before a write. */
+export function checkOngoing({ signal, isHeld }: Term): void {
+  if (signal.aborted || !isHeld()) throw termOver();
 }
 
-/** What an instance gets that still wants to write what it saw when it observed. */
-export function termOver(): Conflict {
+function termOver(): Conflict {
   return new Conflict('LEASE_LOST', 'another instance observes the hosts');
 }
 

@@ -53,11 +53,15 @@ export const importTemplate = defineJob<ImportInput, object, ImportDeps>({
     });
     if (copied.kind === 'refused') return refuse(job, deps, copied.refusal);
     job.progress(80, 'checking the image');
-    const judged = await job.step('judge', () => refusing(() => judge(job, deps, copied.value)));
+    const judged = await job.step('judge', ({ signal }) =>
+      refusing(() => judge(job, deps, copied.value, signal)),
+    );
     if (judged.kind === 'refused') return refuse(job, deps, judged.refusal);
     const image = judged.value;
-    await job.step('keep', () => deps.content.keep(job.input.templateUid, image.sha256));
-    return job.step('ready', async () => {
+    await job.step('keep', ({ signal }) => keep(job, deps, image.sha256, signal));
+    return job.step('ready', async ({ signal }) => {
+      // Another instance may have kept it, and died: a template is ready where its image is.
+      await keep(job, deps, image.sha256, signal);
       job.progress(100, 'ready');
       const stored = await settle(job.input.templateUid, deps, (template) => ready(template, image));
       const message = Template.toJSON(deps.templates.message(stored)) as object;
@@ -81,16 +85,49 @@ async function read(
   });
 }
 
+/** Makes sure that the image is on this instance's disk; what another instance had read is read again here. */
+async function present(
+  job: JobContext<ImportInput>,
+  deps: ImportDeps,
+  sha256: string,
+  signal: AbortSignal,
+): Promise<string> {
+  const { content } = deps;
+  const { templateUid } = job.input;
+  if (await content.has(sha256)) return content.imagePath(sha256);
+  if (!content.hasPartial(templateUid, sha256)) {
+    const copied = await read(job, deps, signal);
+    if (copied.sha256 !== sha256) {
+      throw new Invalid(
+        'CHECKSUM_MISMATCH',
+        `the source changed while it was imported: it is ${copied.sha256} now`,
+      );
+    }
+  }
+  return content.partialPath(templateUid);
+}
+
+async function keep(
+  job: JobContext<ImportInput>,
+  deps: ImportDeps,
+  sha256: string,
+  signal: AbortSignal,
+): Promise<void> {
+  await present(job, deps, sha256, signal);
+  await deps.content.keep(job.input.templateUid, sha256);
+}
+
 async function judge(
   job: JobContext<ImportInput>,
-  { content, inspector }: ImportDeps,
+  deps: ImportDeps,
   { sha256, sizeBytes }: { readonly sha256: string; readonly sizeBytes: number },
+  signal: AbortSignal,
 ): Promise<ImageRecord> {
-  const { templateUid, expectedSha256 } = job.input;
+  const { expectedSha256 } = job.input;
   if (expectedSha256 !== '' && expectedSha256 !== sha256) {
     throw new Invalid('CHECKSUM_MISMATCH', `the image has SHA-256 ${sha256}, not ${expectedSha256}`);
   }
-  const { facts, deep } = await inspector.judge(content.partialPath(templateUid));
+  const { facts, deep } = await deps.inspector.judge(await present(job, deps, sha256, signal));
   if (!deep) job.annotate('qemu-img is not installed: only the head of the image was checked');
   return { format: facts.format, virtualSizeBytes: facts.virtualSizeBytes, sha256, sizeBytes };
 }
