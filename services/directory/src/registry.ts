@@ -7,16 +7,21 @@
  * say it again within a lease.
  */
 import type { Bus, Session } from '@nephos/events';
-import { type Clock, Conflict, NotFound } from '@nephos/service';
+import { type Clock, Conflict, Denied, NotFound } from '@nephos/service';
 import { announce } from './adapters/announcer.ts';
+import { Pulses } from './adapters/pulses.ts';
 import { RecordBucket } from './adapters/record-bucket.ts';
-import type { HealthWord, InstanceFacts } from './domain/record.ts';
-import { type Listed, Roster } from './domain/roster.ts';
+import type { CalleeWord, InstanceFacts } from './domain/record.ts';
+import { type Listed, type RenewalWord, Roster } from './domain/roster.ts';
 
-/** How often leases and leftovers are looked at, milliseconds. */
-const sweepMs = 200;
+/** How often leases, silence and leftovers are looked at, milliseconds. */
+const sweepMs = 100;
 /** A sweep that comes this late means that the process stood still: everybody's lease begins anew. */
 const standstillMs = 1000;
+/** One that comes this late: renewals may wait unread, so that nobody counts as silent yet. */
+const hiccupMs = 250;
+/** Between attempts to read the bus. */
+const retryMs = 200;
 /** Another replica's event that waits longer than this is published here as well. */
 const patienceMs = 2000;
 /** Without the bus a new replica knows everybody after one usual lease. */
@@ -40,6 +45,16 @@ interface Link {
   readonly bucket: RecordBucket;
 }
 
+/** An instance that registers. */
+export interface Registering {
+  readonly uid: string;
+  readonly facts: InstanceFacts;
+  readonly beat: number;
+  readonly load: number;
+  readonly callees: readonly CalleeWord[];
+  readonly supersedes: readonly string[];
+}
+
 export class Registry implements AsyncDisposable {
   readonly #parts: RegistryParts;
   readonly #roster: Roster;
@@ -47,9 +62,11 @@ export class Registry implements AsyncDisposable {
   readonly #writing = new Map<string, Promise<void>>();
   readonly #announcing = new Set<string>();
   readonly #startedAt: number;
+  readonly #pulses: Pulses;
   #link: Link | undefined;
   #everRead = false;
   #leasesFrom = Number.POSITIVE_INFINITY;
+  #silenceFrom = 0;
   #sweptAt: number;
 
   constructor(parts: RegistryParts) {
@@ -57,6 +74,7 @@ export class Registry implements AsyncDisposable {
     this.#roster = new Roster((service) => {
       for (const listener of [...this.#listeners]) listener(service);
     });
+    this.#pulses = new Pulses(parts.bus, parts.clock, (uid) => this.#roster.heard(uid, this.#now()));
     this.#startedAt = this.#sweptAt = parts.clock.monotonic();
   }
 
@@ -70,30 +88,36 @@ export class Registry implements AsyncDisposable {
     return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
   }
 
-  list(): Listed[] {
-    return this.#roster.list();
+  /** All, or those of a service, ordered by uid. */
+  list(service = ''): Listed[] {
+    return this.#roster.list(service);
+  }
+
+  /** What is known here of an instance, or in the bus. */
+  async find(uid: string): Promise<Listed | undefined> {
+    return this.#roster.get(uid) ?? (await this.#learn(uid));
   }
 
   async get(uid: string): Promise<Listed> {
-    const found = this.#roster.get(uid) ?? (await this.#learn(uid));
+    const found = await this.find(uid);
     if (found === undefined)
       throw new NotFound('RESOURCE_NOT_FOUND', `instances/${uid} is not in the directory`);
     return found;
   }
 
   /** Throws Conflict when the instance said something later already. */
-  async register(
-    uid: string,
-    facts: InstanceFacts,
-    beat: number,
-    load: number,
-    supersedes: readonly string[],
-  ): Promise<Listed> {
-    const at = this.#wall();
-    this.#roster.register({ uid, facts, beat, load, at }, this.#now());
+  async register({ supersedes, ...said }: Registering): Promise<Listed> {
+    const { uid, facts, beat } = said;
+    const earlierSelf = this.#roster.get(uid);
+    if (earlierSelf !== undefined && earlierSelf.state.facts.service !== facts.service) {
+      const { service } = earlierSelf.state.facts;
+      throw new Denied('PERMISSION_DENIED', `instances/${uid} is one of ${service}: mint another uid`);
+    }
+    this.#roster.register({ ...said, at: this.#wall() }, this.#now());
+    this.#pulses.add(uid);
     this.#keep(uid);
     for (const earlier of supersedes) {
-      const known = this.#roster.get(earlier) ?? (await this.#learn(earlier));
+      const known = await this.find(earlier);
       if (earlier !== uid && known?.state.facts.service === facts.service) this.#out(earlier);
     }
     const registered = this.#roster.get(uid);
@@ -104,11 +128,12 @@ export class Registry implements AsyncDisposable {
   }
 
   /** The lease in milliseconds. Throws NotFound: register again. */
-  async renew(uid: string, beat: number, health: HealthWord, load: number): Promise<number> {
+  async renew(uid: string, word: Omit<RenewalWord, 'at'>): Promise<number> {
     const known = await this.get(uid);
-    if (!this.#roster.renew(uid, { beat, health, load, at: this.#wall() }, this.#now())) {
+    if (!this.#roster.renew(uid, { ...word, at: this.#wall() }, this.#now())) {
       throw new NotFound('RESOURCE_NOT_FOUND', `instances/${uid} is not in the directory`);
     }
+    this.#pulses.add(uid);
     this.#keep(uid);
     return known.state.facts.leaseMs;
   }
@@ -121,7 +146,8 @@ export class Registry implements AsyncDisposable {
 
   /** Writes what can still be written. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const uid of this.#roster.unwritten()) this.#keep(uid);
+    this.#pulses[Symbol.dispose]();
+    for (const uid of this.#roster.unwritten(this.#now())) this.#keep(uid);
     await Promise.all(this.#writing.values());
   }
 
@@ -141,7 +167,7 @@ export class Registry implements AsyncDisposable {
       this.#doubt();
       if (!signal.aborted) {
         this.#link = undefined;
-        await clock.sleep(sweepMs, signal).catch(() => undefined);
+        await clock.sleep(retryMs, signal).catch(() => undefined);
       }
     }
   }
@@ -159,7 +185,7 @@ export class Registry implements AsyncDisposable {
       this.#link = { session, bucket };
       this.#leasesFrom = this.#now();
       this.#parts.log.info({ instances: this.#roster.list().length }, 'the directory in the bus is read');
-      for (const uid of this.#roster.unwritten()) this.#keep(uid);
+      for (const uid of this.#roster.unwritten(this.#now())) this.#keep(uid);
     }
   }
 
@@ -190,7 +216,7 @@ export class Registry implements AsyncDisposable {
 
   async #write(uid: string, { session, bucket }: Link): Promise<void> {
     for (;;) {
-      const next = this.#roster.nextWrite(uid);
+      const next = this.#roster.nextWrite(uid, this.#now());
       if (next === undefined || session.signal.aborted) return;
       try {
         const revision = await bucket.put(next.record, next.over);
@@ -227,13 +253,16 @@ export class Registry implements AsyncDisposable {
   #sweep(): void {
     const now = this.#now();
     if (now - this.#sweptAt > standstillMs) this.#doubt();
+    if (now - this.#sweptAt > hiccupMs) this.#silenceFrom = now;
     this.#sweptAt = now;
     if (this.#link === undefined) return;
+    for (const uid of this.#roster.hush(now, Math.max(this.#leasesFrom, this.#silenceFrom)))
+      this.#parts.log.info({ instance: uid }, 'not heard of: out of the lists until it is');
     for (const uid of this.#roster.lapsed(now, this.#leasesFrom)) {
       this.#parts.log.info({ instance: uid }, 'the lease ran out');
       this.#roster.lapse(uid, this.#wall());
     }
-    for (const uid of this.#roster.unwritten()) this.#keep(uid);
+    for (const uid of this.#roster.unwritten(now)) this.#keep(uid);
     for (const uid of this.#roster.longUnpublished(now, patienceMs)) this.#announce(uid);
   }
 

@@ -1,31 +1,33 @@
 /**
- * The streams of WatchInstances: the list at once, then after each change of the service watched, a heartbeat
- * when nothing changed, a drain message at the end. State of one replica; a watcher that loses it opens another.
+ * The streams of WatchInstances: the list at once, then what changed (or the whole list, for callers that know no
+ * changes), a heartbeat now and then, a drain message at the end. State of one replica; a watcher that loses it
+ * opens another.
  */
-import { selects } from '@nephos/directory';
-import type {
-  WatchInstancesRequest,
-  WatchInstancesResponse,
-} from '@nephos/proto/nephos/directory/v1/directory_service';
-import type { Clock, DeepPartial } from '@nephos/service';
-import { durationOf, messageOf } from './domain/message.ts';
-import type { Listed } from './domain/roster.ts';
+import type { WatchInstancesRequest } from '@nephos/proto/nephos/directory/v1/directory_service';
+import { InstanceSelector } from '@nephos/proto/nephos/directory/v1/instance';
+import type { Clock } from '@nephos/service';
 import type { Registry } from './registry.ts';
+import { type Response, WatchedList } from './watched-list.ts';
 
-/** Changes this close together come as one list, milliseconds. */
-const gatherMs = 20;
-const heartbeatMs = 5000;
-
-type Response = DeepPartial<WatchInstancesResponse>;
+interface Shared {
+  readonly list: WatchedList;
+  watchers: number;
+}
 
 export class Watching {
   readonly #registry: Registry;
   readonly #clock: Clock;
   readonly #draining = new AbortController();
+  readonly #lists = new Map<string, Shared>();
 
   constructor(registry: Registry, clock: Clock) {
     this.#registry = registry;
     this.#clock = clock;
+  }
+
+  /** How many watch. */
+  get watchers(): number {
+    return [...this.#lists.values()].reduce((sum, { watchers }) => sum + watchers, 0);
   }
 
   /** Tells every watcher to go elsewhere. */
@@ -34,43 +36,58 @@ export class Watching {
   }
 
   async *watch(request: WatchInstancesRequest, caller: AbortSignal): AsyncGenerator<Response> {
-    const service = request.selector?.service ?? '';
-    const over = AbortSignal.any([caller, this.#draining.signal]);
-    let changed = new AbortController();
-    using _listening = this.#registry.onChange((of) => {
-      if (service === '' || of === service) changed.abort();
-    });
-    let told: string | undefined;
-    while (!over.aborted) {
-      changed = new AbortController();
-      const listed = this.#registry.list().filter((each) => wanted(each, request));
-      const { settled } = this.#registry;
-      const telling = `${settled} ${listed.map(({ state, version }) => `${state.uid}.${version}`).join()}`;
-      if (telling !== told) {
-        told = telling;
-        yield { update: { $case: 'list', value: { instances: listed.map(messageOfListed), settled } } };
+    const draining = this.#draining.signal;
+    const shared = this.#share(request);
+    const { list } = shared.value;
+    using ends = new DisposableStack();
+    ends.use(shared);
+    let wake = () => {};
+    ends.use(list.onNext(() => wake()));
+    for (const signal of [caller, draining]) ends.use(onAbort(signal, () => wake()));
+    let { version, beats } = list;
+    yield list.whole;
+    while (!caller.aborted && !draining.aborted) {
+      if (version !== list.version) {
+        const missed = request.changes ? list.since(version) : undefined;
+        const { whole } = list;
+        ({ version } = list);
+        yield* missed ?? [whole];
+      } else if (beats !== list.beats) {
+        ({ beats } = list);
+        yield list.heartbeat;
       } else {
-        yield { update: { $case: 'heartbeat', value: { interval: durationOf(heartbeatMs) } } };
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
       }
-      await this.#pause(changed.signal, over, settled ? heartbeatMs : gatherMs * 10);
     }
     if (!caller.aborted) yield { update: { $case: 'drain', value: {} } };
   }
 
-  /** Until a change (and those that follow at once), the end, or `ms`. */
-  async #pause(changed: AbortSignal, over: AbortSignal, ms: number): Promise<void> {
-    await this.#clock.sleep(ms, AbortSignal.any([changed, over])).catch(() => undefined);
-    if (changed.aborted) await this.#clock.sleep(gatherMs, over).catch(() => undefined);
+  /** The list that all watchers of this selector share; the last one to leave ends it. */
+  #share({ selector = InstanceSelector.fromPartial({}), includeUnavailable }: WatchInstancesRequest) {
+    const { service, version, zone, labels } = selector;
+    const sorted = Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1));
+    const key = JSON.stringify([service, version, zone, sorted, includeUnavailable]);
+    const value = this.#lists.get(key) ?? {
+      list: new WatchedList(this.#registry, this.#clock, selector, includeUnavailable),
+      watchers: 0,
+    };
+    this.#lists.set(key, value);
+    value.watchers += 1;
+    return {
+      value,
+      [Symbol.dispose]: () => {
+        value.watchers -= 1;
+        if (value.watchers > 0) return;
+        this.#lists.delete(key);
+        value.list[Symbol.dispose]();
+      },
+    };
   }
 }
 
-export function messageOfListed({ state, load }: Listed) {
-  return messageOf(state, load);
-}
-
-function wanted({ state }: Listed, { selector, includeUnavailable }: WatchInstancesRequest): boolean {
-  const { facts } = state;
-  if (!includeUnavailable && facts.health !== 'SERVING') return false;
-  if (selector === undefined) return true;
-  return (selector.service === '' || facts.service === selector.service) && selects(selector, facts);
+function onAbort(signal: AbortSignal, act: () => void): Disposable {
+  signal.addEventListener('abort', act, { once: true });
+  return { [Symbol.dispose]: () => signal.removeEventListener('abort', act) };
 }

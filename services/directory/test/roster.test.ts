@@ -20,7 +20,7 @@ const facts: InstanceFacts = {
 };
 
 function said(beat: number, changed: Partial<InstanceFacts> = {}): Said {
-  return { uid, facts: { ...facts, ...changed }, beat, load: 0, at };
+  return { uid, facts: { ...facts, ...changed }, beat, load: 0, callees: [], at };
 }
 
 /** Two replicas over one bucket with compare-and-set, as the bus has it. */
@@ -35,7 +35,7 @@ function bucket() {
   const flush = (roster: Roster, now: number): InstanceRecord[] => {
     const written: InstanceRecord[] = [];
     for (;;) {
-      const next = roster.nextWrite(uid);
+      const next = roster.nextWrite(uid, now);
       if (next === undefined) return written;
       if (next.over === kept.revision) {
         kept = { record: next.record, revision: kept.revision + 1 };
@@ -54,7 +54,7 @@ test('a lease that runs out at one replica loses against a renewal at another', 
   flush(one, 0);
   see(other, 0);
   expect(other.lapsed(1001, 0)).toEqual([uid]);
-  expect(one.renew(uid, { beat: 2, health: 'SERVING', load: 0, at }, 900)).toBe(true);
+  expect(one.renew(uid, { beat: 2, health: 'SERVING', load: 0, callees: [], at }, 900)).toBe(true);
   flush(one, 900);
   other.lapse(uid, at);
   expect(flush(other, 1001)).toEqual([]);
@@ -83,7 +83,7 @@ test('the later word counts, whichever arrives last; a late renewal does not und
   expect(roster.get(uid)?.state.facts.labels).toEqual({ a: 'new' });
   flush(roster, 1);
   roster.leave(uid, 4, at);
-  expect(roster.renew(uid, { beat: 3, health: 'SERVING', load: 0, at }, 2)).toBe(false);
+  expect(roster.renew(uid, { beat: 3, health: 'SERVING', load: 0, callees: [], at }, 2)).toBe(false);
   flush(roster, 2);
   roster.register(said(3), 3);
   flush(roster, 3);
@@ -114,8 +114,9 @@ test('renewals are no events; a published change is forgotten with the next writ
   roster.register(said(1), 0);
   flush(roster, 0);
   roster.published(uid, 1);
-  roster.renew(uid, { beat: 2, health: 'SERVING', load: 0.5, at }, 1);
-  const [written] = flush(roster, 1);
+  roster.renew(uid, { beat: 2, health: 'SERVING', load: 0.5, callees: [], at }, 1);
+  expect(flush(roster, 1)).toEqual([]);
+  const [written] = flush(roster, 400);
   expect(written).toMatchObject({ eventSeq: 1, load: 0.5 });
   expect(written?.pending).toBeUndefined();
 });
@@ -134,9 +135,9 @@ test('a record that the bus lost is restated, beyond what was ever counted', () 
   roster.register(said(1), 0);
   flush(roster, 0);
   roster.forgetKept();
-  expect(roster.nextWrite(uid)).toBeUndefined();
+  expect(roster.nextWrite(uid, 0)).toBeUndefined();
   roster.keptRead();
-  const next = roster.nextWrite(uid);
+  const next = roster.nextWrite(uid, 0);
   expect(next?.over).toBe(0);
   expect(next?.record.pending).toMatchObject({ firstSeq: 1, seq: 2, verb: 'restated' });
 });

@@ -45,5 +45,5 @@ export async function announce(session: Session, record: InstanceRecord): Promis
 }
 
 function jsonOf(state: PublicState): JsonObject {
-  return Instance.toJSON(messageOf(state, 0)) as JsonObject;
+  return Instance.toJSON(messageOf(state)) as JsonObject;
 }

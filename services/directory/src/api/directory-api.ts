@@ -17,10 +17,13 @@ import {
   parseResourceName,
   readPageToken,
 } from '@nephos/service';
-import { durationOf, factsOf, healthOf, loadOf } from '../domain/message.ts';
+import type { Counter } from '@opentelemetry/api';
+import { calleesOf, durationOf, factsOf, healthOf, loadOf } from '../domain/message.ts';
 import type { PublicState } from '../domain/record.ts';
 import type { Registry } from '../registry.ts';
-import { messageOfListed, type Watching } from '../watching.ts';
+import { messageOfListed } from '../watched-list.ts';
+import type { Watching } from '../watching.ts';
+import type { Admission, Caller } from './admission.ts';
 
 const filterFields = {
   service: { path: 'service', type: 'string' },
@@ -33,23 +36,51 @@ const filterFields = {
 
 export type DirectoryApi = ReturnType<typeof directoryApi>;
 
-export function directoryApi(registry: Registry, watching: Watching, now: () => Date) {
+export interface DirectoryApiParts {
+  readonly registry: Registry;
+  readonly watching: Watching;
+  readonly admission: Admission;
+  readonly renewals: Pick<Counter, 'add'>;
+  readonly now: () => Date;
+}
+
+export function directoryApi({ registry, watching, admission, renewals, now }: DirectoryApiParts) {
   return {
-    async registerInstance({ instance, beat, supersedes }: RegisterInstanceRequest) {
-      const { uid, facts } = factsOf(instance, now().toISOString());
+    async registerInstance({ instance, beat, supersedes }: RegisterInstanceRequest, caller: Caller) {
+      const at = now().toISOString();
+      const { uid, facts } = factsOf(instance, at);
+      await admission.check('register', caller, uid, facts.service);
       return messageOfListed(
-        await registry.register(uid, facts, Number(beat), loadOf(instance?.load ?? 0), supersedes),
+        await registry.register({
+          uid,
+          facts,
+          beat: Number(beat),
+          load: loadOf(instance?.load ?? 0),
+          callees: calleesOf(instance?.callees ?? [], at),
+          supersedes,
+        }),
       );
     },
 
-    async renewInstance({ name, beat, health, load }: RenewInstanceRequest) {
+    async renewInstance({ name, beat, health, load, callees }: RenewInstanceRequest, caller: Caller) {
       const uid = parseResourceName('instances', name);
-      const leaseMs = await registry.renew(uid, Number(beat), healthOf(health, 'health'), loadOf(load));
+      const { state } = await registry.get(uid);
+      await admission.check('renew', caller, uid, state.facts.service);
+      const leaseMs = await registry.renew(uid, {
+        beat: Number(beat),
+        health: healthOf(health, 'health'),
+        load: loadOf(load),
+        callees: calleesOf(callees, now().toISOString()),
+      });
+      renewals.add(1);
       return { leaseTtl: durationOf(leaseMs) };
     },
 
-    async deregisterInstance({ name, beat }: DeregisterInstanceRequest) {
-      await registry.deregister(parseResourceName('instances', name), beat === 0n ? undefined : Number(beat));
+    async deregisterInstance({ name, beat }: DeregisterInstanceRequest, caller: Caller) {
+      const uid = parseResourceName('instances', name);
+      const known = await registry.find(uid);
+      await admission.check('deregister', caller, uid, known?.state.facts.service);
+      await registry.deregister(uid, beat === 0n ? undefined : Number(beat));
       return {};
     },
 

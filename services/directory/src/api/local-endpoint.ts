@@ -25,22 +25,32 @@ function complete<T>(type: Completer<T>, object: DeepPartial<T>): T {
   return type.fromPartial(object);
 }
 
+/** Nobody else can be on this side of the network. */
+const itself = { token: undefined, peer: 'this process' };
+
+/** `api`: with an admission that lets its own process in. */
 export function localEndpoint(api: DirectoryApi): DirectoryEndpoint {
   return {
     registerInstance: async (request) =>
       complete<Instance>(
         Instance,
-        await api.registerInstance(complete<RegisterInstanceRequest>(RegisterInstanceRequest, request)),
+        await api.registerInstance(
+          complete<RegisterInstanceRequest>(RegisterInstanceRequest, request),
+          itself,
+        ),
       ),
     renewInstance: async (request) =>
       complete<RenewInstanceResponse>(
         RenewInstanceResponse,
-        await api.renewInstance(complete<RenewInstanceRequest>(RenewInstanceRequest, request)),
+        await api.renewInstance(complete<RenewInstanceRequest>(RenewInstanceRequest, request), itself),
       ),
     deregisterInstance: async (request) =>
       complete<DeregisterInstanceResponse>(
         DeregisterInstanceResponse,
-        await api.deregisterInstance(complete<DeregisterInstanceRequest>(DeregisterInstanceRequest, request)),
+        await api.deregisterInstance(
+          complete<DeregisterInstanceRequest>(DeregisterInstanceRequest, request),
+          itself,
+        ),
       ),
     async *watchInstances(request, options = {}) {
       const signal = options.signal ?? new AbortController().signal;

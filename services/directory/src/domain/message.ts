@@ -1,6 +1,6 @@
 /** The resource between its forms: what a caller sends, what is kept, what lists and events show. Pure. */
 import type { Duration } from '@nephos/proto/google/protobuf/duration';
-import { Health, Instance } from '@nephos/proto/nephos/directory/v1/instance';
+import { type Callee, Health, Instance } from '@nephos/proto/nephos/directory/v1/instance';
 import {
   checkLabels,
   etagOf,
@@ -10,7 +10,7 @@ import {
   isUid,
   refuseFields,
 } from '@nephos/service';
-import type { HealthWord, InstanceFacts, PublicState } from './record.ts';
+import type { CalleeWord, HealthWord, InstanceFacts, PublicState } from './record.ts';
 
 const leaseBounds = { least: 1000, most: 60_000, usual: 3000 };
 const usualWeight = 100;
@@ -20,8 +20,19 @@ const healthWords: ReadonlyMap<number, HealthWord> = new Map([
   [Health.DRAINING, 'DRAINING'],
 ]);
 
-export function messageOf(state: PublicState, load: number): Instance {
+/** What lists tell besides the public state. */
+export interface Bookkeeping {
+  readonly load: number;
+  readonly callees: readonly CalleeWord[];
+  readonly silent: boolean;
+}
+
+const noBookkeeping: Bookkeeping = { load: 0, callees: [], silent: false };
+
+/** `books` are left out of events. */
+export function messageOf(state: PublicState, books: Bookkeeping = noBookkeeping): Instance {
   const { uid, facts, eventSeq } = state;
+  const { load, callees, silent } = books;
   const { process } = facts;
   return Instance.fromPartial({
     header: {
@@ -42,6 +53,14 @@ export function messageOf(state: PublicState, load: number): Instance {
     weight: facts.weight,
     load,
     leaseTtl: durationOf(facts.leaseMs),
+    ...(facts.renewMs !== undefined && { renewInterval: durationOf(facts.renewMs) }),
+    silent,
+    callees: callees.map(({ service, calls, failures, since }) => ({
+      service,
+      calls: BigInt(calls),
+      failures: BigInt(failures),
+      since: new Date(since),
+    })),
     registerTime: new Date(state.registerTime),
     process: { host: process.host, pid: process.pid, startTime: new Date(process.startTime) },
   });
@@ -49,6 +68,10 @@ export function messageOf(state: PublicState, load: number): Instance {
 
 export function durationOf(ms: number): Duration {
   return { seconds: BigInt(Math.floor(ms / 1000)), nanos: Math.round((ms % 1000) * 1_000_000) };
+}
+
+function msOf({ seconds, nanos }: Duration): number {
+  return Math.round(Number(seconds) * 1000 + nanos / 1e6);
 }
 
 /** Throws Invalid for a health that is not one of the three. */
@@ -62,13 +85,28 @@ export function loadOf(load: number): number {
   return Number.isFinite(load) ? Math.min(1, Math.max(0, load)) : 0;
 }
 
+const mostCallees = 64;
+
+/** What is no name or no number is left out: bookkeeping is not worth a refusal. `now`: RFC 3339. */
+export function calleesOf(callees: readonly Callee[], now: string): CalleeWord[] {
+  return callees
+    .filter(({ service }) => serviceForm.test(service))
+    .slice(0, mostCallees)
+    .map(({ service, calls, failures, since }) => ({
+      service,
+      calls: Number(calls),
+      failures: Number(failures),
+      since: timeOf(since) ?? now,
+    }));
+}
+
+const serviceForm = /^[a-z][a-z0-9-]{0,62}$/;
+
 /** The uid and the facts of an instance that registers. Throws Invalid naming every wrong field. `now`: RFC 3339. */
 export function factsOf(instance: Instance | undefined, now: string): { uid: string; facts: InstanceFacts } {
   const given = instance ?? Instance.fromPartial({});
   const { header, process } = given;
-  const leaseMs = given.leaseTtl
-    ? Math.round(Number(given.leaseTtl.seconds) * 1000 + given.leaseTtl.nanos / 1e6)
-    : leaseBounds.usual;
+  const leaseMs = given.leaseTtl ? msOf(given.leaseTtl) : leaseBounds.usual;
   const facts: InstanceFacts = {
     service: given.service,
     version: given.version,
@@ -80,6 +118,7 @@ export function factsOf(instance: Instance | undefined, now: string): { uid: str
     health: healthWords.get(given.health) ?? 'NOT_SERVING',
     weight: given.weight === 0 ? usualWeight : given.weight,
     leaseMs,
+    ...(given.renewInterval && { renewMs: msOf(given.renewInterval) }),
     process: {
       host: process?.host ?? '',
       pid: process?.pid ?? 0,
@@ -95,12 +134,17 @@ export function factsOf(instance: Instance | undefined, now: string): { uid: str
 function violations(uid: string, facts: InstanceFacts, healthKnown: boolean): FieldViolation[] {
   const checks: readonly (readonly [boolean, string, string])[] = [
     [isUid(uid), 'header.uid', 'a UUIDv7'],
-    [/^[a-z][a-z0-9-]{0,62}$/.test(facts.service), 'service', 'lower case, digits and dashes, at most 63'],
+    [serviceForm.test(facts.service), 'service', 'lower case, digits and dashes, at most 63'],
     [facts.version.length <= 63, 'version', 'at most 63 characters'],
     [isAddress(facts.address), 'address', 'host:port, an IPv6 host in [brackets]'],
     [healthKnown, 'health', 'must be SERVING, NOT_SERVING or DRAINING'],
     [facts.weight > 0, 'weight', '0 or more'],
     [facts.leaseMs >= leaseBounds.least && facts.leaseMs <= leaseBounds.most, 'lease_ttl', '1 s to 60 s'],
+    [
+      facts.renewMs === undefined || (facts.renewMs >= 100 && facts.renewMs <= facts.leaseMs),
+      'renew_interval',
+      '100 ms to the lease',
+    ],
     [facts.zone.length <= 128, 'header.zone', 'at most 128 characters'],
     // A record that the bus would not take could neither be kept nor taken out.
     [facts.displayName.length <= 63, 'header.display_name', 'at most 63 characters'],

@@ -1,7 +1,7 @@
 /**
  * One instance as it is kept in the bus, and how it becomes the next record. Pure.
  * Invariants: `eventSeq` is dense and rises by one with each public change, in the same compare-and-set write as
- * the change and with the event pending inside it; beats and load are no change. A record that ended stays as a
+ * the change and with the event pending inside it; beats, load and callees are no change. A record that ended stays as a
  * tombstone, so that the same instance coming back goes on counting.
  */
 
@@ -20,7 +20,18 @@ export interface InstanceFacts {
   readonly health: HealthWord;
   readonly weight: number;
   readonly leaseMs: number;
+  /** How often it renews; absent where it did not say. */
+  readonly renewMs?: number;
   readonly process: { readonly host: string; readonly pid: number; readonly startTime: string };
+}
+
+/** Whom an instance called: bookkeeping, like its load. */
+export interface CalleeWord {
+  readonly service: string;
+  readonly calls: number;
+  readonly failures: number;
+  /** RFC 3339. */
+  readonly since: string;
 }
 
 /** The public state: what events and lists tell. Times are RFC 3339. */
@@ -47,6 +58,8 @@ export interface InstanceRecord extends PublicState {
   /** The instance's own counter of what it said. */
   readonly beat: number;
   readonly load: number;
+  /** Absent in records of the first directories. */
+  readonly callees?: readonly CalleeWord[];
   readonly ended?: boolean;
   readonly pending?: PendingChange | undefined;
 }
@@ -57,6 +70,7 @@ export interface Said {
   readonly facts: InstanceFacts;
   readonly beat: number;
   readonly load: number;
+  readonly callees: readonly CalleeWord[];
   readonly at: string;
 }
 
@@ -69,9 +83,9 @@ export const schemaVersion = 1;
 export function advance(previous: InstanceRecord | undefined, said: Said, floor: number): InstanceRecord {
   const facts =
     previous === undefined ? said.facts : { ...previous.facts, ...said.facts, zone: previous.facts.zone };
-  const { beat, load, at, uid } = said;
+  const { beat, load, callees, at, uid } = said;
   if (previous !== undefined && !previous.ended && sameFacts(previous.facts, facts)) {
-    return { ...previous, beat, load };
+    return { ...previous, beat, load, callees };
   }
   const living = previous?.ended ? undefined : previous;
   const lost = previous === undefined && floor > 0;
@@ -92,6 +106,7 @@ export function advance(previous: InstanceRecord | undefined, said: Said, floor:
     facts,
     beat,
     load,
+    callees,
     eventSeq,
     createTime: living?.createTime ?? at,
     updateTime: at,
@@ -140,7 +155,7 @@ function joined(first: PendingChange | undefined, second: PendingChange): Pendin
 }
 
 export function sameFacts(one: InstanceFacts, other: InstanceFacts): boolean {
-  return canonical(one) === canonical(other);
+  return one === other || canonical(one) === canonical(other);
 }
 
 /** JSON with sorted keys. */

@@ -3,12 +3,15 @@
  * the bus. Pure state; the clock's values and what the bus answered are handed in. Owner: the registry.
  * Invariants: of two words of an instance the one with the higher beat counts; nothing is written but over the
  * revision that was read; an instance whose beat stood still for its lease is taken out by such a write only, so
- * a renewal that came through another replica always wins. A crash leaves the records in the bus.
+ * a renewal that came through another replica always wins. Silence, unlike an end, is what this replica alone
+ * thinks: it is written nowhere and passes with the next sign of life. A crash leaves the records in the bus.
  */
 import {
   advance,
+  type CalleeWord,
   end,
   type HealthWord,
+  type InstanceFacts,
   type InstanceRecord,
   type PublicState,
   publicState,
@@ -21,6 +24,15 @@ import {
 export interface Kept {
   readonly record: InstanceRecord | undefined;
   readonly revision: number;
+}
+
+/** What a renewal says. */
+export interface RenewalWord {
+  readonly beat: number;
+  readonly health: HealthWord;
+  readonly load: number;
+  readonly callees: readonly CalleeWord[];
+  readonly at: string;
 }
 
 export interface Write {
@@ -36,6 +48,11 @@ interface Leaving {
   readonly at: string;
 }
 
+/** So much later than it said may a renewal come. */
+const renewalSlackMs = 300;
+/** Renewals that change nothing are written so many times a lease. */
+const writesALease = 3;
+
 interface Entry {
   said: Said | undefined;
   aliveAt: number;
@@ -44,16 +61,32 @@ interface Entry {
   record: InstanceRecord | undefined;
   /** Its revision; undefined until the bus was read in this session. */
   revision: number | undefined;
+  /** When that record was first seen, monotonic. */
+  keptAt: number;
+  /** The beat of the last word that changed what lists show. */
+  changedBeat: number;
+  silent: boolean;
   floor: number;
   publishedSeq: number;
   pending: { readonly seq: number; readonly since: number } | undefined;
   /** Rises with each change that a list shows. */
   version: number;
+  shown: Shown | undefined;
+}
+
+/** The public state, and what it was made of. */
+interface Shown {
+  readonly facts: InstanceFacts;
+  readonly record: InstanceRecord | undefined;
+  readonly floor: number;
+  readonly state: PublicState;
 }
 
 export interface Listed {
   readonly state: PublicState;
   readonly load: number;
+  readonly callees: readonly CalleeWord[];
+  readonly silent: boolean;
   readonly version: number;
 }
 
@@ -73,21 +106,44 @@ export class Roster {
   }
 
   /** False: the instance is not known here. */
-  renew(
-    uid: string,
-    word: { beat: number; health: HealthWord; load: number; at: string },
-    now: number,
-  ): boolean {
+  renew(uid: string, word: RenewalWord, now: number): boolean {
     const entry = this.#entries.get(uid);
     if (entry?.said === undefined || (entry.leaving !== undefined && !entry.leaving.lapsed)) return false;
     const { health, ...rest } = word;
-    const facts = { ...entry.said.facts, health };
+    const { facts } = entry.said;
     this.#hear(
       uid,
-      { ...entry.said, ...rest, facts: sameFacts(facts, entry.said.facts) ? entry.said.facts : facts },
+      { ...entry.said, ...rest, facts: facts.health === health ? facts : { ...facts, health } },
       now,
     );
     return true;
+  }
+
+  /** Another replica heard of it. */
+  heard(uid: string, now: number): void {
+    const entry = this.#entries.get(uid);
+    if (entry?.said !== undefined) this.#alive(entry, now);
+  }
+
+  /**
+   * Marks those whose renewal is overdue since `from` or later. When that is more than half of all that should renew,
+   * the fault is more likely on this side: nobody is marked. Returns the newly silent.
+   */
+  hush(now: number, from: number): string[] {
+    let renewing = 0;
+    const overdue = this.#uids(({ said, aliveAt }) => {
+      if (said?.facts.renewMs === undefined) return false;
+      renewing += 1;
+      return now - Math.max(aliveAt, from) > said.facts.renewMs + renewalSlackMs;
+    });
+    if (overdue.length * 2 > renewing) return [];
+    return overdue.filter((uid) => {
+      const entry = this.#entries.get(uid);
+      if (entry?.said === undefined || entry.silent) return false;
+      entry.silent = true;
+      this.#show(entry, entry.said.facts.service);
+      return true;
+    });
   }
 
   /** The highest beat heard of an instance; 0 if none. */
@@ -141,6 +197,7 @@ export class Roster {
     const entry = this.#entryOf(uid, now);
     const { record, revision } = kept;
     if (record !== undefined && revision < (entry.revision ?? 0)) return;
+    if (revision !== entry.revision) entry.keptAt = now;
     entry.record = record;
     entry.revision = revision;
     if (record === undefined) return;
@@ -155,13 +212,13 @@ export class Roster {
     }
     if (record.beat <= (entry.said?.beat ?? -1)) return;
     if (entry.leaving !== undefined && entry.leaving.beat < record.beat) entry.leaving = undefined;
-    entry.aliveAt = now;
-    const { facts, beat, load, updateTime: at } = record;
-    this.#say(entry, { uid, facts, beat, load, at });
+    this.#alive(entry, now);
+    const { facts, beat, load, callees = [], updateTime: at } = record;
+    this.#say(entry, { uid, facts, beat, load, callees, at });
   }
 
   /** What has to be written of an instance now; undefined: nothing, or the bus was not read yet. */
-  nextWrite(uid: string): Write | undefined {
+  nextWrite(uid: string, now: number): Write | undefined {
     const entry = this.#entries.get(uid);
     if (entry?.revision === undefined) return undefined;
     const { said, leaving, floor, publishedSeq, record: last, revision: over } = entry;
@@ -171,18 +228,19 @@ export class Roster {
         return { record: end(record, leaving.beat, leaving.at), over };
       this.#forget(entry);
       if (last?.pending === undefined) this.#entries.delete(uid);
-    } else if (said !== undefined && (record === undefined || said.beat > record.beat)) {
+    } else if (said !== undefined && isDue(entry, said, now)) {
       return { record: advance(record, said, floor), over };
     }
     return record?.ended && record !== last ? { record, over } : undefined;
   }
 
   /** Those for which `nextWrite` has something, should the bus be there. */
-  unwritten(): string[] {
-    return this.#uids(({ said, leaving, record, publishedSeq }) => {
+  unwritten(now: number): string[] {
+    return this.#uids((entry) => {
+      const { said, leaving, record, publishedSeq } = entry;
       const tombstone =
         record?.ended === true && record.pending !== undefined && record.pending.seq <= publishedSeq;
-      return leaving !== undefined || tombstone || (said !== undefined && said.beat > (record?.beat ?? -1));
+      return leaving !== undefined || tombstone || (said !== undefined && isDue(entry, said, now));
     });
   }
 
@@ -212,9 +270,10 @@ export class Roster {
     return entry && listed(entry);
   }
 
-  /** Ordered by uid. */
-  list(): Listed[] {
+  /** All, or those of a service, ordered by uid. */
+  list(service = ''): Listed[] {
     return [...this.#entries.values()]
+      .filter(({ said }) => service === '' || said?.facts.service === service)
       .flatMap((entry) => listed(entry) ?? [])
       .sort((one, other) => (one.state.uid < other.state.uid ? -1 : 1));
   }
@@ -232,10 +291,14 @@ export class Roster {
         leaving: undefined,
         record: undefined,
         revision: this.#keptKnown ? 0 : undefined,
+        keptAt: now,
+        changedBeat: 0,
+        silent: false,
         floor: 0,
         publishedSeq: 0,
         pending: undefined,
         version: 0,
+        shown: undefined,
       };
       this.#entries.set(uid, entry);
     }
@@ -247,14 +310,23 @@ export class Roster {
     const ended = entry.record?.ended ? entry.record.beat : -1;
     if (said.beat <= Math.max(entry.said?.beat ?? -1, entry.leaving?.beat ?? -1, ended)) return;
     entry.leaving = undefined;
-    entry.aliveAt = now;
+    this.#alive(entry, now);
     this.#say(entry, said);
+  }
+
+  #alive(entry: Entry, now: number): void {
+    entry.aliveAt = now;
+    if (!entry.silent) return;
+    entry.silent = false;
+    if (entry.said !== undefined) this.#show(entry, entry.said.facts.service);
   }
 
   #say(entry: Entry, said: Said): void {
     const changed = entry.said === undefined || !sameFacts(entry.said.facts, said.facts);
     entry.said = changed || entry.said === undefined ? said : { ...said, at: entry.said.at };
-    if (changed) this.#show(entry, said.facts.service);
+    if (!changed) return;
+    entry.changedBeat = said.beat;
+    this.#show(entry, said.facts.service);
   }
 
   #depart(uid: string, leaving: Leaving): void {
@@ -278,9 +350,22 @@ export class Roster {
   }
 }
 
+/** A renewal that changes nothing is written now and then only, so that other replicas see the beat move. */
+function isDue({ record, changedBeat, keptAt }: Entry, said: Said, now: number): boolean {
+  if (record === undefined || record.ended || record.beat < changedBeat)
+    return said.beat > (record?.beat ?? -1);
+  return said.beat > record.beat && now - keptAt >= said.facts.leaseMs / writesALease;
+}
+
 /** As callers see it: the record that would be written. */
 function listed(entry: Entry): Listed | undefined {
-  const { said, leaving, record, floor, version } = entry;
+  const { said, leaving, record, floor, version, silent } = entry;
   if (said === undefined || (leaving !== undefined && !leaving.lapsed)) return undefined;
-  return { state: publicState(advance(record, said, floor)), load: said.load, version };
+  const { facts, load, callees } = said;
+  const { shown } = entry;
+  if (shown?.facts !== facts || shown.record !== record || shown.floor !== floor) {
+    entry.shown = { facts, record, floor, state: publicState(advance(record, said, floor)) };
+  }
+  const state = (entry.shown as Shown).state;
+  return { state, load, callees, silent, version };
 }
