@@ -9,7 +9,7 @@ import { context as otel, ROOT_CONTEXT, trace } from '@opentelemetry/api';
 import type { Bus } from './bus.ts';
 import type { EntityEvent } from './cloudevent.ts';
 import { putDeadLetter } from './dead-letter.ts';
-import { type Delivery, EntityLane } from './entity-lane.ts';
+import { type Delivery, EntityLane, type Redrive } from './entity-lane.ts';
 import { latestOf, nextOf } from './history.ts';
 import type { EventTree } from './subject.ts';
 import type { SubscriptionCounts } from './subscription.ts';
@@ -20,8 +20,8 @@ export interface DispatchOptions {
   readonly concurrency: number;
   readonly attempts: number;
   readonly backoffMs: number;
-  /** Calls the subscriber's handler. */
-  readonly handle: (event: EntityEvent, attempt: number, body: string) => Promise<void>;
+  /** Calls the subscriber's handler. `redriven`: it is a dead letter that is tried once more. */
+  readonly handle: (event: EntityEvent, attempt: number, body: string, redriven: boolean) => Promise<void>;
 }
 
 const longestBackoffMs = 60_000;
@@ -34,7 +34,15 @@ export class Dispatcher {
   readonly #signal: AbortSignal;
   readonly #lanes = new Map<string, EntityLane>();
   readonly #held = new Set<Delivery>();
-  readonly #counts = { handled: 0, duplicates: 0, recovered: 0, resynced: 0, retried: 0, deadLetters: 0 };
+  readonly #counts = {
+    handled: 0,
+    duplicates: 0,
+    recovered: 0,
+    resynced: 0,
+    retried: 0,
+    deadLetters: 0,
+    redriven: 0,
+  };
   #turns: EntityLane[] = [];
   #running = 0;
   #highest = 0;
@@ -80,6 +88,11 @@ export class Dispatcher {
   receive(delivery: Delivery): void {
     this.#highest = Math.max(this.#highest, delivery.streamSequence);
     const lane = this.#laneOf(delivery.natsSubject);
+    if (delivery.redrive) {
+      lane.putNext(delivery);
+      this.#held.add(delivery);
+      return this.#giveTurn(lane);
+    }
     const verdict = lane.take(delivery);
     if (verdict !== 'taken') {
       this.#counts.duplicates += 1;
@@ -142,10 +155,11 @@ export class Dispatcher {
     const { event } = delivery;
     let pauseMs = 0;
     try {
-      if (lane.handled !== undefined && event.sequence <= lane.handled) this.#dropRepeat(lane, delivery);
+      if (delivery.redrive) await this.#redrive(lane, delivery, delivery.redrive);
+      else if (lane.handled !== undefined && event.sequence <= lane.handled) this.#dropRepeat(lane, delivery);
       else if (lane.hasGapBefore(event)) await this.#fillGap(lane, delivery);
       else {
-        await inTraceOf(event, () => this.#options.handle(event, lane.attempt, delivery.body));
+        await inTraceOf(event, () => this.#options.handle(event, lane.attempt, delivery.body, false));
         this.#counts.handled += 1;
         this.#done(lane, delivery);
       }
@@ -157,6 +171,23 @@ export class Dispatcher {
     if (pauseMs === 0) this.#again(lane);
     else this.#bus.clock.timer(pauseMs, () => this.#again(lane));
     this.#pump();
+  }
+
+  /** One try, between the entity's other events. Where the lane stands is no matter of an event that has passed. */
+  async #redrive(lane: EntityLane, delivery: Delivery, { attempt, settle }: Redrive): Promise<void> {
+    const { event, body } = delivery;
+    let failure: string | undefined;
+    try {
+      await inTraceOf(event, () => this.#options.handle(event, attempt, body, true));
+      this.#counts.redriven += 1;
+    } catch (error) {
+      failure = String(error);
+      const { name: subscription } = this.#options;
+      this.#bus.log.warn({ error, subscription, event: event.id, attempt }, 'a redriven event failed again');
+    }
+    lane.shift();
+    this.#held.delete(delivery);
+    settle(failure);
   }
 
   #again(lane: EntityLane): void {

@@ -15,6 +15,15 @@ export interface Delivery {
   ack(): void;
   /** Tells the broker that it is still in hand. */
   working(): void;
+  /** A dead letter that is tried once more: see redrive-listener.ts. */
+  readonly redrive?: Redrive;
+}
+
+export interface Redrive {
+  /** Counting all tries before. */
+  readonly attempt: number;
+  /** Why it failed; undefined: it was handled. */
+  settle(failure: string | undefined): void;
 }
 
 export class EntityLane {
@@ -45,6 +54,11 @@ export class EntityLane {
   /** Whether events between the last one handled and this one are missing. */
   hasGapBefore(event: EntityEvent): boolean {
     return this.handled !== undefined && event.firstSequence > this.handled + 1;
+  }
+
+  /** Puts an event whose place has passed before all that waits; the head may be in its handler just now. */
+  putNext(delivery: Delivery): void {
+    this.#queue.splice(this.busy ? 1 : 0, 0, delivery);
   }
 
   /** The event was handled, or set aside for good. */

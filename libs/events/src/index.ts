@@ -15,6 +15,15 @@ export {
 export type { EventsContext, EventsLog } from './context.ts';
 export { type DeadLetter, deadLetterHeaders } from './dead-letter.ts';
 export {
+  countDeadLetters,
+  type DeadLetterFilter,
+  dropDeadLetter,
+  getDeadLetter,
+  type KeptDeadLetter,
+  listDeadLetters,
+} from './dead-letter-box.ts';
+export { type RedriveOutcome, redriveDeadLetter, redriveSubject } from './dead-letter-redrive.ts';
+export {
   defineEntity,
   type EntityCollection,
   type EntityDefinition,

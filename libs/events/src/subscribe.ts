@@ -10,6 +10,7 @@ import { decodeEvent, type EntityEvent } from './cloudevent.ts';
 import { putDeadLetter } from './dead-letter.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { ackWaitMs, DurableConsumer, type Incoming, maxHeld } from './durable-consumer.ts';
+import { RedriveListener } from './redrive-listener.ts';
 import { isStreamMissing } from './streams.ts';
 import type { EventHandler, SubscribeOptions, Subscription, SubscriptionCounts } from './subscription.ts';
 import { typed } from './typed.ts';
@@ -43,6 +44,7 @@ class DurableSubscription<M> implements Subscription {
   readonly #ending = new AbortController();
   readonly #consumer: DurableConsumer;
   readonly #dispatcher: Dispatcher;
+  readonly #redrives: RedriveListener;
   readonly #keeper: Disposable;
   readonly #ended: Promise<void>;
   readonly #hasStarted = Promise.withResolvers<void>();
@@ -60,14 +62,15 @@ class DurableSubscription<M> implements Subscription {
       concurrency: options.concurrency ?? 16,
       attempts: options.attempts ?? 8,
       backoffMs: options.backoffMs ?? 100,
-      handle: async (event: EntityEvent, attempt: number, body: string) =>
-        handler(typed(event, message), { signal, attempt, body }),
+      handle: async (event: EntityEvent, attempt: number, body: string, redriven: boolean) =>
+        handler(typed(event, message), { signal, attempt, body, redriven }),
     };
     this.#dispatcher = new Dispatcher(bus, dispatch, signal);
     this.#consumer = new DurableConsumer(
       { name, tree, filter, from, forgetAfterMs: options.forgetAfterMs },
       { receive: (incoming) => this.#receive(incoming), room: () => this.#room() },
     );
+    this.#redrives = new RedriveListener(tree, name, (delivery) => this.#dispatcher.receive(delivery));
     this.#keeper = bus.clock.every(ackWaitMs / 3, () => this.#dispatcher.keepHeld());
     this.#ended = this.#run();
   }
@@ -118,6 +121,7 @@ class DurableSubscription<M> implements Subscription {
     const info = await this.#consumer.ensure(session, this.#dispatcher.position);
     this.#dispatcher.beginAfter(info.ack_floor.stream_seq);
     await this.#consumer.catchUp(session, info);
+    using _redrives = this.#redrives.listen(session);
     this.#hasStarted.resolve();
     await this.#consumer.pull(session, info, signal);
   }

@@ -13,6 +13,11 @@ export interface HandlerContext {
   readonly signal: AbortSignal;
   /** 1 for the first try. */
   readonly attempt: number;
+  /**
+   * True for a dead letter that somebody has tried again: later events of its entity may have been handled before
+   * it. `attempt` counts all tries so far.
+   */
+  readonly redriven: boolean;
   /** The event as it was published, CloudEvents structured JSON, for those who hand it on. */
   readonly body: string;
 }
@@ -60,6 +65,8 @@ export interface SubscriptionCounts {
   readonly resynced: number;
   readonly retried: number;
   readonly deadLetters: number;
+  /** Dead letters that were tried again, and handled. */
+  readonly redriven: number;
 }
 
 /** Disposing lets handlers that run end, and keeps the position. */
