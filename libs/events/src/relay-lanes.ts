@@ -4,6 +4,7 @@
  * older might lie unread in the outbox: when we heard of an event before having read what came before it.
  */
 import type { PendingDocument, PendingEvent } from '@nephos/store';
+import type { Placed } from './subject-order.ts';
 
 /** Lanes in memory at once; beyond that, events wait in the outbox. */
 const maxLanes = 5_000;
@@ -19,6 +20,12 @@ export class Lane {
   heldSince: number | undefined;
   acknowledgedSeq = 0;
   unclearedCount = 0;
+  /** By the monotonic clock, when the head was in no stream yet; -Infinity: nobody knows. */
+  unpublishedSince = Number.NEGATIVE_INFINITY;
+  /** What lay in the stream last, as far as this relay knows. */
+  last: Placed = { place: 0, sequence: 0 };
+  /** The document's counter when it was read. */
+  counter = 0;
 
   constructor(collection: string, id: string) {
     this.collection = collection;
@@ -35,11 +42,12 @@ export class Lane {
     return this.#queue.length === 0;
   }
 
-  /** Takes what follows on; false when there is a hole before the event. */
-  append(event: PendingEvent): boolean {
+  /** Takes what follows on; false when there is a hole before the event. `since`: see `unpublishedSince`. */
+  append(event: PendingEvent, since = Number.NEGATIVE_INFINITY): boolean {
     const last = this.#queue.at(-1)?.seq ?? this.acknowledgedSeq;
     if (event.seq <= last) return true;
     if (last > 0 && event.firstSeq > last + 1) return false;
+    if (this.isEmpty) this.unpublishedSince = since;
     this.#queue.push(event);
     return true;
   }
@@ -47,7 +55,11 @@ export class Lane {
   /** Puts what the outbox had before what was heard meanwhile. */
   fill(older: readonly PendingEvent[]): void {
     const heard = this.#queue.splice(0);
+    const [head] = heard;
+    const { unpublishedSince } = this;
     for (const event of [...older, ...heard]) this.append(event);
+    const isHead = head?.seq === this.#queue[0]?.seq && head?.firstSeq === this.#queue[0]?.firstSeq;
+    if (isHead) this.unpublishedSince = unpublishedSince;
   }
 
   acknowledge(event: PendingEvent): void {
@@ -83,17 +95,17 @@ export class Lanes {
     return this.#lanes.size >= maxLanes;
   }
 
-  /** Of an event just committed. `unsure`: the outbox has to be read. */
-  hear(collection: string, id: string, event: PendingEvent): 'taken' | 'unsure' {
+  /** Of an event just committed, in no stream before `since`. `unsure`: the outbox has to be read. */
+  hear(collection: string, id: string, event: PendingEvent, since: number): 'taken' | 'unsure' {
     const known = this.#lanes.get(keyOf(collection, id));
     if (known) {
-      if (!known.append(event)) return this.#missed();
+      if (!known.append(event, since)) return this.#missed();
       this.#giveTurn(known);
       return known.heldSince === undefined ? 'taken' : 'unsure';
     }
     if (this.full) return this.#missed();
     const lane = this.#add(collection, id);
-    lane.append(event);
+    lane.append(event, since);
     if (event.firstSeq === 1 || this.#complete) {
       this.#giveTurn(lane);
       return 'taken';
@@ -115,10 +127,11 @@ export class Lanes {
 
   /** A document that the outbox had. */
   found(document: PendingDocument): void {
-    const { collection, id, events } = document;
+    const { collection, id, events, eventSeq } = document;
     const lane = this.#lanes.get(keyOf(collection, id)) ?? this.#add(collection, id);
     if (lane.heldSince === undefined) for (const event of events) lane.append(event);
     else lane.fill(events);
+    lane.counter = Math.max(lane.counter, eventSeq);
     lane.heldSince = undefined;
     this.#giveTurn(lane);
   }

@@ -10,6 +10,8 @@ export interface RelayMetrics {
   readonly published: number;
   /** Of these, those that the broker had already. */
   readonly duplicates: number;
+  /** Events that another relay had told already when they came: taken out of the stream again. */
+  readonly takenBack: number;
   /** Publishes that failed and are repeated. */
   readonly failed: number;
   /** Entities known to have pending events; more may wait in the outbox while the broker is away. */
@@ -26,6 +28,7 @@ export class RelayMeter implements Disposable {
   #published = 0;
   #duplicates = 0;
   #failed = 0;
+  #takenBack = 0;
 
   constructor(context: EventsContext, lanes: Lanes) {
     this.#lanes = lanes;
@@ -48,6 +51,7 @@ export class RelayMeter implements Disposable {
       published: this.#published,
       duplicates: this.#duplicates,
       failed: this.#failed,
+      takenBack: this.#takenBack,
       entitiesPending: this.#lanes.size,
       lagMs: oldest === undefined ? 0 : Math.max(0, this.#clock.now().getTime() - Date.parse(oldest)),
     };
@@ -61,6 +65,10 @@ export class RelayMeter implements Disposable {
 
   failed(): void {
     this.#failed += 1;
+  }
+
+  takenBack(count: number): void {
+    this.#takenBack += count;
   }
 
   [Symbol.dispose](): void {

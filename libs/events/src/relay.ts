@@ -6,12 +6,13 @@
  * dropped when the connection is lost; the outbox is read again. A crash between publish and clear leads to the
  * same publish again: the broker drops it by its id, or subscribers drop it by its sequence.
  */
-import type { Clock } from '@nephos/service';
+import { type Clock, failpoint } from '@nephos/service';
 import type { CommittedEvent, PendingDocument, PendingEvent, Store } from '@nephos/store';
 import { encodeWithin } from './bounded-event.ts';
 import type { Bus, Session } from './bus.ts';
 import { eventId, payloadOf, removedHeader } from './cloudevent.ts';
 import type { EventsContext, EventsLog } from './context.ts';
+import { Fence } from './relay-fence.ts';
 import { type Lane, Lanes } from './relay-lanes.ts';
 import { RelayMeter, type RelayMetrics } from './relay-metrics.ts';
 import { Restatement } from './restate.ts';
@@ -58,6 +59,7 @@ class OutboxRelay implements Relay {
   readonly #pollMs: number;
   readonly #lanes: Lanes;
   readonly #meter: RelayMeter;
+  readonly #fence: Fence;
   readonly #restatement: Restatement;
   readonly #closing = new AbortController();
   readonly #resources = new DisposableStack();
@@ -79,7 +81,9 @@ class OutboxRelay implements Relay {
     this.#pollMs = options.pollMs ?? 5_000;
     this.#lanes = new Lanes(options.store.exclusive);
     this.#meter = this.#resources.use(new RelayMeter(context, this.#lanes));
-    this.#restatement = new Restatement(options.store, context);
+    const onTakenBack = (count: number): void => this.#meter.takenBack(count);
+    this.#fence = new Fence({ ...context, store: options.store, onTakenBack });
+    this.#restatement = new Restatement(options.store, context, this.#fence);
     this.#resources.use(new Sweeper(options.store, options.bus));
     this.#resources.use(options.store.outbox.onPending((committed) => this.#hear(committed)));
     this.#resources.use(options.bus.onSession((session) => this.#begin(session)));
@@ -134,7 +138,8 @@ class OutboxRelay implements Relay {
     // While the broker refuses, memory takes no more: it waits in the outbox, where it collapses.
     if (this.#failures >= refusedAfter) return this.#lanes.miss();
     for (const { collection, id, event } of committed) {
-      if (this.#lanes.hear(collection, id, event) === 'unsure') this.#scanSoon();
+      const since = this.#fence.writtenAt(event);
+      if (this.#lanes.hear(collection, id, event, since) === 'unsure') this.#scanSoon();
     }
     this.#pump();
   }
@@ -164,6 +169,7 @@ class OutboxRelay implements Relay {
     this.#scanWanted = false;
     this.#scanning = true;
     try {
+      await this.#fence.check(session);
       await this.#restatement.check(session);
       if (this.#session !== session) return;
       this.#hearing = true;
@@ -211,12 +217,11 @@ class OutboxRelay implements Relay {
   async #publish(session: Session, lane: Lane, event: PendingEvent): Promise<void> {
     this.#inFlight += 1;
     try {
-      const { duplicate, streamSequence } = await this.#send(session, event);
+      const told = !this.#fence.trusts(lane) && (await this.#fence.isPublished(session, lane, event));
+      if (told) this.#meter.published(true);
+      else await this.#send(session, lane, event);
       if (this.#failures >= refusedAfter) this.#scanSoon();
       this.#failures = 0;
-      this.#meter.published(duplicate);
-      const { tree, address } = payloadOf(event.payload);
-      if (tree === 'entities') this.#restatement.acknowledged(streamSequence, eventId(address, event.seq));
       lane.acknowledge(event);
     } catch (error) {
       if (session.signal.aborted) return;
@@ -233,12 +238,21 @@ class OutboxRelay implements Relay {
     if (this.#session === session) this.#goOn(lane);
   }
 
-  #send(session: Session, event: PendingEvent): ReturnType<Session['publisher']['publish']> {
+  async #send(session: Session, lane: Lane, event: PendingEvent): Promise<void> {
     const payload = payloadOf(event.payload);
+    const { tree, address } = payload;
     const headers: Record<string, string> = payload.change.new ? {} : { [removedHeader]: '1' };
-    const messageId = eventId(payload.address, event.seq);
+    const messageId = eventId(address, event.seq);
     const body = encodeWithin(payload, event, session.publisher);
-    return session.publisher.publish(subjectOf(payload.tree, payload.address), body, messageId, headers);
+    await failpoint('relay.publish', { event: messageId });
+    const sentAt = this.#clock.monotonic();
+    const sent = session.publisher.publish(subjectOf(tree, address), body, messageId, headers);
+    const { duplicate, streamSequence } = await sent;
+    this.#meter.published(duplicate);
+    if (tree === 'entities') this.#restatement.acknowledged(streamSequence, messageId);
+    if (duplicate) return;
+    const placed = { place: streamSequence, sequence: event.seq };
+    await this.#fence.settle(session, lane, event, sentAt, placed);
   }
 
   #goOn(lane: Lane): void {
@@ -253,6 +267,7 @@ class OutboxRelay implements Relay {
     lane.clearing = true;
     const upTo = lane.acknowledgedSeq;
     try {
+      await failpoint('relay.clear', { collection: lane.collection, id: lane.id, upTo });
       await this.#store.outbox.clear(lane.collection, lane.id, upTo);
       lane.cleared(upTo);
     } catch (error) {

@@ -12,8 +12,10 @@ import type { Session } from './bus.ts';
 import { eventId } from './cloudevent.ts';
 import type { EventsContext } from './context.ts';
 import { entitiesOf, type OpenedEntity } from './entity-collection.ts';
+import type { Fence } from './relay-fence.ts';
 import { streams } from './streams.ts';
 import { subjectOf } from './subject.ts';
+import { lastOf } from './subject-order.ts';
 
 interface Position {
   readonly incarnation: string;
@@ -30,14 +32,16 @@ const rememberEveryMs = 5_000;
 export class Restatement {
   readonly #store: Store;
   readonly #context: EventsContext;
+  readonly #fence: Fence;
   #checked: Session | undefined;
   #incarnation = '';
   #latest = { streamSequence: 0, messageId: '' };
   #rememberedAt = 0;
 
-  constructor(store: Store, context: EventsContext) {
+  constructor(store: Store, context: EventsContext, fence: Fence) {
     this.#store = store;
     this.#context = context;
+    this.#fence = fence;
   }
 
   /** Before anything else is published in a session. Throws when the session or the store fails. */
@@ -107,9 +111,12 @@ export class Restatement {
     const at = this.#context.clock.now().toISOString();
     const pending = { seq: stored.eventSeq, firstSeq: 1, at };
     const body = encodeWithin(payload, pending, session.publisher);
-    // An id of its own: the event itself may still be pending, and has to come after this one.
+    // Others state it as well, perhaps from a newer document.
+    const last = (await lastOf(session, payload)) ?? { place: 0, sequence: 0 };
+    if (last.sequence >= stored.eventSeq) return;
     const messageId = `${eventId(payload.address, stored.eventSeq)}/restated/${session.incarnation}`;
     await session.publisher.publish(subjectOf(payload.tree, payload.address), body, messageId);
+    await this.#fence.putInOrder(session, payload, last);
   }
 }
 

@@ -37,30 +37,40 @@ export interface StreamOptions {
   readonly maxAgeMs?: number;
   /** How many bytes of events are kept at most; default 1 GiB. */
   readonly maxBytes?: number;
+  /** How long a message id is remembered: a publish repeated within is stored once. Default 2 minutes. */
+  readonly dedupMs?: number;
 }
 
 const dayMs = 24 * 60 * 60 * 1000;
 const mebibyte = 1024 * 1024;
 
-/** A message id is remembered this long: a publish repeated within is stored once. */
-export const dedupWindowMs = 2 * 60 * 1000;
+/** The shortest window that the broker takes. */
+const shortestWindowMs = 100;
 
 function bounds(subjects: string[], maxAgeMs: number, maxBytes: number): Partial<StreamConfig> {
-  return { subjects, max_age: nanos(maxAgeMs), max_bytes: maxBytes, duplicate_window: nanos(dedupWindowMs) };
+  return { subjects, max_age: nanos(maxAgeMs), max_bytes: maxBytes };
 }
 
 function configs(options: StreamOptions): (Partial<StreamConfig> & { name: string })[] {
-  const { replicas = 1, maxAgeMs = 7 * dayMs, maxBytes = 1024 * mebibyte } = options;
+  const { replicas = 1, maxAgeMs = 7 * dayMs, maxBytes = 1024 * mebibyte, dedupMs = 2 * 60 * 1000 } = options;
   const common: Partial<StreamConfig> = {
     storage: 'file',
     retention: 'limits',
     discard: 'old',
     num_replicas: replicas,
     allow_direct: true,
+    duplicate_window: nanos(dedupMs),
   };
   return [
     { ...common, name: streams.events, ...bounds([`${subjectRoots.entities}.>`], maxAgeMs, maxBytes) },
-    { ...common, name: streams.state, sources: [{ name: streams.events }], max_msgs_per_subject: 1 },
+    {
+      ...common,
+      name: streams.state,
+      sources: [{ name: streams.events }],
+      max_msgs_per_subject: 1,
+      // A repeat that its source took would hold up the state for the window: brokers before 2.10 wait for it to pass.
+      duplicate_window: nanos(shortestWindowMs),
+    },
     { ...common, name: streams.jobEvents, ...bounds([`${subjectRoots.jobs}.>`], dayMs, 256 * mebibyte) },
     { ...common, name: streams.deadLetters, ...bounds([`${deadLetterRoot}.>`], 30 * dayMs, 256 * mebibyte) },
   ];
