@@ -1,5 +1,6 @@
 /** What runs where: services, processes, ports, folders and environments of the local platform. Pure. */
 import path from 'node:path';
+import { tokenFile, trustFile } from '@nephos/directory/identity';
 import { type KeyFiles, keyFilesIn } from '@nephos/nats-accounts';
 
 export const repository = path.resolve(import.meta.dirname, '../../..');
@@ -58,6 +59,12 @@ export interface Layout {
     readonly accounts: string;
     readonly keys: KeyFiles;
   };
+  /** Whose tokens services prove to the directory with who they are. */
+  readonly identity: {
+    readonly folder: string;
+    readonly trust: string;
+    tokenOf(service: ServiceName): string;
+  };
   /** In the order in which they are started; stopped in reverse of `stopOrder`. */
   readonly groups: readonly Group[];
   portOf(service: ServiceName): number;
@@ -74,11 +81,18 @@ export function layoutOf(options: LayoutOptions): Layout {
   const store = path.join(state, 'nats');
   const portOf = (service: ServiceName) => portBase + 1 + serviceNames.indexOf(service);
   const address = (service: ServiceName) => `${host}:${portOf(service)}`;
+  const folder = path.join(state, 'identity');
+  const identity = {
+    folder,
+    trust: path.join(folder, trustFile),
+    tokenOf: (service: ServiceName) => path.join(folder, tokenFile(service)),
+  };
   const keys = keyFilesIn(path.join(state, 'nats-keys'));
   const dataOf = (service: ServiceName) => path.join(state, service);
   const common = {
     NEPHOS_NATS: url,
     NEPHOS_DIRECTORY: address('directory'),
+    NEPHOS_DIRECTORY_TRUST: identity.trust,
     NEPHOS_LOG_LEVEL: options.logLevel,
     NEPHOS_LOG_TO: 'stderr',
     NEPHOS_TEMPLATE_BUILT_IN: builtIn,
@@ -95,7 +109,13 @@ export function layoutOf(options: LayoutOptions): Layout {
     services,
     env: {
       ...common,
-      ...Object.assign({}, ...services.map((each) => own(each, address(each), dataOf(each), keys))),
+      ...Object.assign(
+        {},
+        ...services.map((each) => ({
+          ...own(each, address(each), dataOf(each), keys),
+          [`${prefixOf(each)}_IDENTITY`]: identity.tokenOf(each),
+        })),
+      ),
     },
   });
   const controlPlane = serviceNames.filter((name) => name !== 'host-agent');
@@ -110,11 +130,26 @@ export function layoutOf(options: LayoutOptions): Layout {
     accounts: path.join(state, 'nats-accounts'),
     keys,
   };
-  return { options, state, logs: path.join(data, 'log'), builtIn, nats, groups, portOf, address, dataOf };
+  return {
+    options,
+    state,
+    logs: path.join(data, 'log'),
+    builtIn,
+    nats,
+    identity,
+    groups,
+    portOf,
+    address,
+    dataOf,
+  };
+}
+
+function prefixOf(service: ServiceName): string {
+  return `NEPHOS_${service.replaceAll('-', '_').toUpperCase()}`;
 }
 
 function own(service: ServiceName, bind: string, data: string, keys: KeyFiles): Record<string, string> {
-  const prefix = `NEPHOS_${service.replaceAll('-', '_').toUpperCase()}`;
+  const prefix = prefixOf(service);
   return {
     [`${prefix}_BIND`]: bind,
     [`${prefix}_DATA`]: data,

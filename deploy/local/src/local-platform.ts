@@ -6,6 +6,7 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { durationText, isServing } from '@nephos/client';
 import { type Clock, openClients, Precondition } from '@nephos/service';
+import { issueIdentities } from './identities.ts';
 import { type Group, type Layout, repository, type ServiceName, serviceNames } from './layout.ts';
 import { LogFile } from './log-file.ts';
 import { prepareNats } from './nats.ts';
@@ -76,6 +77,7 @@ class Processes implements LocalPlatform {
   readonly #layout: Layout;
   readonly #context: StartContext;
   readonly #running = new Map<string, Supervised>();
+  #identities: Disposable | undefined;
 
   constructor(layout: Layout, context: StartContext) {
     this.#layout = layout;
@@ -89,6 +91,9 @@ class Processes implements LocalPlatform {
   async start(): Promise<void> {
     const { groups, nats } = this.#layout;
     const { screen } = this.#context;
+    this.#identities = await issueIdentities(this.#layout, this.#context.clock, (error) =>
+      screen.warn(`the services' tokens cannot be renewed: ${String(error)}`),
+    );
     const { version, ...broker } = await prepareNats(this.#layout);
     const natsChild = this.#launch(broker);
     const children = groups.map((group) => ({ group, child: this.#launch(specOf(group)) }));
@@ -114,6 +119,7 @@ class Processes implements LocalPlatform {
 
   async stop(): Promise<boolean> {
     const { screen } = this.#context;
+    this.#identities?.[Symbol.dispose]();
     // The control plane goes first, so that it does not answer the guests' shutdown by starting them again;
     // the broker last, since the others have events for it.
     const names = [...this.#running.keys()].filter((name) => name !== 'host-agent' && name !== 'nats-server');
@@ -136,6 +142,7 @@ class Processes implements LocalPlatform {
   }
 
   async kill(): Promise<void> {
+    this.#identities?.[Symbol.dispose]();
     await Promise.all([...this.#running.values()].map((child) => child.kill()));
     this.#running.clear();
   }

@@ -11,6 +11,10 @@ import { exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from 'jose';
 /** The audience of tokens that the directory takes. */
 export const directoryAudience = 'nephos-directory';
 
+/** In the issuer's folder: the public key set, and each service's token. */
+export const trustFile = 'trusted.jwks.json';
+export const tokenFile = (service: string) => `${service}.jwt`;
+
 const algorithm = 'EdDSA';
 const issuerName = 'nephos-local';
 const ownerOnly = 0o600;
@@ -42,7 +46,7 @@ interface KeyFile {
 export async function openIssuer(folder: string): Promise<Issuer> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const keyFile = path.join(folder, 'issuer.key.json');
-  const trust = path.join(folder, 'trusted.jwks.json');
+  const trust = path.join(folder, trustFile);
   const { kid, key } = (await readKey(keyFile)) ?? (await makeKey(keyFile));
   const { d: _secret, ...open } = key;
   await replace(trust, JSON.stringify({ keys: [{ ...open, kid, alg: algorithm, use: 'sig' }] }), 0o644);
@@ -63,7 +67,7 @@ export async function openIssuer(folder: string): Promise<Issuer> {
     trust,
     sign,
     async write(claims) {
-      const file = path.join(folder, `${claims.service}.jwt`);
+      const file = path.join(folder, tokenFile(claims.service));
       await replace(file, await sign(claims), ownerOnly);
       return file;
     },
