@@ -26,14 +26,22 @@ import type { ServiceName } from './services.ts';
 
 export type PlatformApi = ReturnType<typeof platformApi>;
 
-export function platformApi(clients: Clients, addressOf: (service: ServiceName) => string) {
-  const orchestrator = addressOf('orchestrator');
-  const agent = addressOf('host-agent');
-  const control = addressOf('job-control');
+/** `targetOf`: a service's name or address; `agentAddresses`: those of every host agent. */
+export function platformApi(
+  clients: Clients,
+  targetOf: (service: ServiceName) => string,
+  agentAddresses: readonly string[],
+) {
+  const orchestrator = targetOf('orchestrator');
+  const control = targetOf('job-control');
   const of = <D extends ServiceContract>(definition: D, address: string): Client<D> =>
     patient(clients.of(definition, address));
+  const agentAt = (address: string) => ({
+    hypervisor: of(HypervisorServiceDefinition, address),
+    storage: of(StorageServiceDefinition, address),
+  });
   return {
-    directory: of(DirectoryServiceDefinition, addressOf('directory')),
+    directory: of(DirectoryServiceDefinition, targetOf('directory')),
     zones: of(ZoneServiceDefinition, orchestrator),
     pods: of(PodServiceDefinition, orchestrator),
     clusters: of(ClusterServiceDefinition, orchestrator),
@@ -41,11 +49,13 @@ export function platformApi(clients: Clients, addressOf: (service: ServiceName) 
     offerings: of(OfferingServiceDefinition, orchestrator),
     vms: of(VmServiceDefinition, orchestrator),
     volumes: of(VolumeServiceDefinition, orchestrator),
-    templates: of(TemplateServiceDefinition, addressOf('template')),
+    templates: of(TemplateServiceDefinition, targetOf('template')),
     jobs: of(JobServiceDefinition, control),
     operations: of(OperationsDefinition, control),
-    hypervisor: of(HypervisorServiceDefinition, agent),
-    storage: of(StorageServiceDefinition, agent),
+    /** Of the first agent. */
+    ...agentAt(agentAddresses[0] ?? ''),
+    /** Of each agent. */
+    agents: agentAddresses.map(agentAt),
   };
 }
 

@@ -1,4 +1,4 @@
-/** What VMs need before the first: a zone, a pod, a cluster, the agent's hosts in it, a template. */
+/** What VMs need before the first: a zone, a pod, a cluster, the agents' hosts in it, a template. */
 import { type Host, HostStatus_Link as Link } from '@nephos/proto/nephos/orchestration/v1/host';
 import { Template_State as TemplateState } from '@nephos/proto/nephos/template/v1/template';
 import { succeeded, until } from './api.ts';
@@ -17,14 +17,17 @@ export async function layGround({ api }: Pick<Platform, 'api'>, displayName = 'g
   const zone = nameOf(await api.zones.createZone({ zone: { header: { displayName } } }));
   const pod = nameOf(await api.pods.createPod({ pod: { header: { displayName, zone } } }));
   const cluster = nameOf(await api.clusters.createCluster({ cluster: { header: { displayName }, pod } }));
-  const { agentId, hosts } = await api.hypervisor.getCapabilities({});
-  for (const { host } of hosts) {
-    await api.hosts.createHost({
-      host: { header: { displayName: host }, cluster, agentId, agentHost: host },
-    });
+  let count = 0;
+  for (const [at, { hypervisor }] of api.agents.entries()) {
+    const { agentId, hosts } = await hypervisor.getCapabilities({});
+    for (const { host: agentHost } of hosts) {
+      const header = { displayName: at === 0 ? agentHost : `${agentHost}-${at + 1}` };
+      await api.hosts.createHost({ host: { header, cluster, agentId, agentHost } });
+      count += 1;
+    }
   }
   const template = await importTemplate(api, zone, displayName);
-  return { zone, cluster, template, hosts: await hostsUp(api, hosts.length) };
+  return { zone, cluster, template, hosts: await hostsUp(api, count) };
 }
 
 async function importTemplate(api: Platform['api'], zone: string, displayName: string): Promise<string> {

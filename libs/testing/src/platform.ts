@@ -1,16 +1,19 @@
 /**
- * The real platform for tests: nats-server, directory, job control, templates, host agent and orchestrator, on
- * loopback ports of their own and a data folder, all services in this process or each in its own.
+ * The real platform for tests: nats-server and all services, on loopback ports of their own and a data folder, all in
+ * this process or each in its own; one instance of each service, or several that share a MongoDB server and find each
+ * other through the directory.
  * Invariant: addresses and data stay the same over any stop, kill and start of a part. Disposing ends all that was
  * started and removes a temporary data folder.
  */
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { joinDirectory } from '@nephos/directory';
 import { type NatsServer, startNatsServer } from '@nephos/events/testing';
 import { type Clients, defineService, type Environment, startService } from '@nephos/service';
 import { type PlatformApi, platformApi } from './api.ts';
 import { freePort } from './free-port.ts';
+import { issueIdentities } from './identities.ts';
 import { emptyQcow2, guestImage } from './images.ts';
 import { InProcessService, type ServicePlace } from './in-process.ts';
 import { OwnProcessService } from './own-process.ts';
@@ -26,6 +29,12 @@ export interface PlatformOptions {
   readonly data?: string;
   /** `mongodb://host:port/prefix`, for every service but the host agent, whose records are its host's alone. */
   readonly store?: string;
+  /**
+   * Instances of each service, which need a `store` to share; of the host agent as many agents, each with hosts of its
+   * own. Default 1. Above, `api` finds the services through the directory, and the services need time to tell it that
+   * they leave: the drain delay is the shipped one.
+   */
+  readonly replicas?: number;
   /** For every service: `NEPHOS_<KEY>`, or `NEPHOS_<SERVICE>_<KEY>` for one of them. */
   readonly env?: Environment;
 }
@@ -38,8 +47,11 @@ export interface InProcessOptions extends PlatformOptions {
 export interface Platform<S extends PlatformService = PlatformService> extends AsyncDisposable {
   readonly data: string;
   readonly nats: NatsServer;
+  /** The first instance of each. */
   readonly services: Readonly<Record<ServiceName, S>>;
-  /** Clients of everything, by address: they need no directory. */
+  /** Every instance of each. */
+  readonly replicas: Readonly<Record<ServiceName, readonly S[]>>;
+  /** Clients of everything: by address, or of several instances through the directory. */
   readonly api: PlatformApi;
   readonly clients: Clients;
   /** Folder below which image files may be imported from. */
@@ -81,44 +93,79 @@ async function start<S extends PlatformService>(
       accounts: serviceNames,
     }),
   );
-  const addresses = new Map<ServiceName, string>();
-  for (const name of serviceNames) addresses.set(name, `127.0.0.1:${await freePort()}`);
-  const addressOf = (name: ServiceName): string => addresses.get(name) ?? '';
-  const shared = sharedEnvironment(options, folders, nats.url, addressOf('directory'));
-  const made = serviceNames.map((name) => {
-    const own = {
-      NEPHOS_BIND: addressOf(name),
-      NEPHOS_DATA: path.join(data, name),
-      ...brokerEnvironment(nats, name),
-      ...(options.store !== undefined && name !== 'host-agent' && { NEPHOS_STORE: options.store }),
-    };
-    const logFile = path.join(data, 'log', `${name}.log`);
-    return make({
-      name,
-      address: addressOf(name),
-      data: path.join(data, name),
-      logFile,
-      env: { ...shared, ...own },
-    });
-  });
+  const places = await layPlaces(options, { data, folders, nats });
+  const made = places.map((place) => make(place));
   for (const service of made) running.defer(() => service.stop());
   await Promise.all(made.map((service) => service.start()));
 
-  const client = running.use(
-    await startService(outside, { env: { NEPHOS_LOG_LEVEL: 'silent', NEPHOS_DRAIN_DELAY: '0s' } }),
-  );
-  const { clients } = client.context;
+  const replicas = Object.fromEntries(
+    serviceNames.map((name) => [name, made.filter((service) => service.name === name)]),
+  ) as unknown as Record<ServiceName, S[]>;
+  const { clients, api } = await openApi(options, replicas, path.join(data, 'outside'), running);
   const all = opening.move();
   return {
     data,
     nats,
-    services: Object.fromEntries(made.map((service) => [service.name, service])) as Record<ServiceName, S>,
-    api: platformApi(clients, addressOf),
+    services: Object.fromEntries(serviceNames.map((name) => [name, replicas[name][0]])) as Record<
+      ServiceName,
+      S
+    >,
+    replicas,
+    api,
     clients,
     imports: folders.imports,
     stop: () => running.disposeAsync(),
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
+}
+
+interface Ground {
+  readonly data: string;
+  readonly folders: { readonly builtIn: string; readonly imports: string };
+  readonly nats: NatsServer;
+}
+
+/** Where each instance of each service lives. */
+async function layPlaces(options: PlatformOptions, { data, folders, nats }: Ground): Promise<ServicePlace[]> {
+  const { replicas = 1, store } = options;
+  if (replicas > 1 && store === undefined)
+    throw new Error('instances of a service need a store that they share');
+  const instances = serviceNames.flatMap((name) =>
+    Array.from({ length: replicas }, (_, at) => ({ name, at })),
+  );
+  const bound = await Promise.all(
+    instances.map(async (instance) => ({ ...instance, address: `127.0.0.1:${await freePort()}` })),
+  );
+  const seeds = bound.filter(({ name }) => name === 'directory').map(({ address }) => address);
+  const shared = sharedEnvironment(options, folders, nats.url, seeds.join());
+  const identityOf = await issueIdentities(path.join(data, 'identity'), serviceNames);
+  return bound.map(({ name, at, address }) => {
+    const folder = at === 0 ? name : `${name}-${at + 1}`;
+    const own = {
+      ...identityOf(name),
+      NEPHOS_BIND: address,
+      NEPHOS_DATA: path.join(data, folder),
+      ...brokerEnvironment(nats, name),
+      ...(store !== undefined && name !== 'host-agent' && { NEPHOS_STORE: store }),
+    };
+    const logFile = path.join(data, 'log', `${folder}.log`);
+    return { name, address, data: path.join(data, folder), logFile, env: { ...shared, ...own } };
+  });
+}
+
+async function openApi<S extends PlatformService>(
+  { replicas = 1 }: PlatformOptions,
+  services: Readonly<Record<ServiceName, readonly S[]>>,
+  data: string,
+  running: AsyncDisposableStack,
+): Promise<Pick<Platform<S>, 'clients' | 'api'>> {
+  const seeds = services.directory.map(({ address }) => address).join();
+  const found = replicas > 1 ? { NEPHOS_DIRECTORY: seeds, NEPHOS_DATA: data } : {};
+  const env = { NEPHOS_LOG_LEVEL: 'silent', NEPHOS_DRAIN_DELAY: '0s', ...found };
+  const { clients } = running.use(await startService(replicas > 1 ? member : outside, { env })).context;
+  const targetOf = (name: ServiceName): string => (replicas > 1 ? name : (services[name][0]?.address ?? ''));
+  const agents = services['host-agent'].map(({ address }) => address);
+  return { clients, api: platformApi(clients, targetOf, agents) };
 }
 
 /** Each service comes to the broker as itself; one of them may also let others in. */
@@ -141,8 +188,18 @@ const outside = defineService({
   start: () => Promise.resolve(),
 });
 
+/** The same as a member of the directory, so that it finds several instances as the services find each other. */
+const member = defineService({
+  name: 'outside',
+  version: '0.1.0',
+  config: {},
+  start: async (ctx) => {
+    await joinDirectory(ctx);
+  },
+});
+
 function sharedEnvironment(
-  { hypervisor = 'simulated', hosts = 3, env }: PlatformOptions,
+  { hypervisor = 'simulated', hosts = 3, replicas = 1, env }: PlatformOptions,
   folders: { readonly builtIn: string; readonly imports: string },
   nats: string,
   directory: string,
@@ -154,7 +211,7 @@ function sharedEnvironment(
     NEPHOS_SIMULATED_HOSTS: String(hosts),
     NEPHOS_TEMPLATE_BUILT_IN: folders.builtIn,
     NEPHOS_TEMPLATE_SOURCES: folders.imports,
-    NEPHOS_DRAIN_DELAY: '0s',
+    ...(replicas === 1 && { NEPHOS_DRAIN_DELAY: '0s' }),
     ...env,
   };
 }

@@ -24,7 +24,9 @@ const restMs = 30_000;
  */
 export async function judge(platform: Platform): Promise<Verdict> {
   const world = await atRest(platform);
-  for (const name of serviceNames.toReversed()) await platform.services[name].stop();
+  for (const name of serviceNames.toReversed()) {
+    await Promise.all(platform.replicas[name].map((service) => service.stop()));
+  }
   const seen = await readEvents(platform.nats);
   const counters = [...readCounters(platform.data), ...(await readDirectoryCounters(platform.nats))];
   const events = judgeEvents(seen, counters);

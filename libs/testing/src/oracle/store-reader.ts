@@ -24,9 +24,10 @@ export function readDocuments<T>(data: string, service: string, collection: stri
 }
 
 function storesIn(data: string): string[] {
+  // The folders of further instances have a number behind the service's name.
   return readdirSync(data, { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
-    .map(({ name }) => path.join(data, name, `${name}.db`))
+    .map(({ name }) => path.join(data, name, `${name.replace(/-\d+$/, '')}.db`))
     .filter((file) => existsSync(file));
 }
 

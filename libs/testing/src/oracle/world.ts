@@ -28,9 +28,14 @@ export interface World {
 /** Reads it; all of it, page by page. */
 export async function lookAtWorld(api: PlatformApi): Promise<World> {
   const { hosts } = await api.hosts.listHosts({ pageSize: 500 });
-  const agentHosts = hosts.map(({ agentHost }) => agentHost);
-  const machines = await Promise.all(agentHosts.map((host) => machinesOn(api, host)));
-  const stored = await Promise.all(agentHosts.map((host) => volumesOn(api, host)));
+  const agents = new Map<string, Agent>();
+  for (const agent of api.agents) agents.set((await agent.hypervisor.getCapabilities({})).agentId, agent);
+  const there = hosts.flatMap(({ agentId, agentHost: host }) => {
+    const agent = agents.get(agentId);
+    return agent === undefined ? [] : [{ agent, host }];
+  });
+  const machines = await Promise.all(there.map(({ agent, host }) => machinesOn(agent, host)));
+  const stored = await Promise.all(there.map(({ agent, host }) => volumesOn(agent, host)));
   const volumes = await pages(
     (page) => api.volumes.listVolumes(page),
     ({ volumes: items }) => items,
@@ -105,16 +110,18 @@ function roomFaults({ vms, vmCounts }: World): string[] {
   });
 }
 
-async function machinesOn(api: PlatformApi, host: string): Promise<MachineObservation[]> {
+type Agent = PlatformApi['agents'][number];
+
+async function machinesOn({ hypervisor }: Agent, host: string): Promise<MachineObservation[]> {
   return await pages(
-    (page) => api.hypervisor.listMachines({ host, ...page }),
+    (page) => hypervisor.listMachines({ host, ...page }),
     ({ observations }) => observations,
   );
 }
 
-async function volumesOn(api: PlatformApi, host: string): Promise<string[]> {
+async function volumesOn({ storage }: Agent, host: string): Promise<string[]> {
   const all = await pages(
-    (page) => api.storage.listVolumes({ host, ...page }),
+    (page) => storage.listVolumes({ host, ...page }),
     ({ volumes }) => volumes,
   );
   return all.map(({ volumeUid }) => volumeUid);
