@@ -34,6 +34,7 @@ export {
 } from './entity.ts';
 export { type EntityOptions, openEntity } from './entity-collection.ts';
 export { follow } from './follow.ts';
+export { sourcePlace } from './history.ts';
 export { type Relay, type RelayOptions, startRelay } from './relay.ts';
 export type { RelayMetrics } from './relay-metrics.ts';
 export { deadLetterRoot, type StreamOptions, streams } from './streams.ts';

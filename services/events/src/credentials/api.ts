@@ -1,0 +1,272 @@
+/**
+ * CredentialService. A secret exists in the answer to the call that made it and nowhere else: it is made before the
+ * request is accepted, handed out only by the process that made it, and what is stored are public keys.
+ */
+import type { Idempotency, RequestRecord } from '@nephos/idempotency';
+import { issueCredentials, newAccountKey } from '@nephos/nats-accounts';
+import {
+  CreateEventCredentialRequest,
+  type CredentialServiceDefinition,
+  RewindEventCredentialRequest,
+  RotateEventCredentialRequest,
+} from '@nephos/proto/nephos/events/v1/credential';
+import {
+  AlreadyExists,
+  type Clock,
+  Conflict,
+  checkEtag,
+  checkHeader,
+  Exhausted,
+  fieldInvalid,
+  type Implementation,
+  newHeader,
+  newUid,
+  notFound,
+  Precondition,
+  parseResourceName,
+  touched,
+} from '@nephos/service';
+import { enumField, type Json, type ListFields, listPage, type Stored } from '@nephos/store';
+import { type Authority, withoutKeys } from './authority.ts';
+import type { Reconciler } from './reconciler.ts';
+import { type CredentialRecord, type Credentials, credentialStates, type StartRecord } from './record.ts';
+import { sliceOf, startOf } from './requests.ts';
+
+export interface CredentialParts {
+  readonly credentials: Credentials;
+  readonly idempotency: Idempotency;
+  readonly clock: Clock;
+  /** Undefined where this service was not given the keys. */
+  readonly issuing: { readonly authority: Authority; readonly reconciler: Reconciler } | undefined;
+  readonly limit: number;
+}
+
+const fields: ListFields = {
+  display_name: { path: 'header.displayName', type: 'string' },
+  owner: { path: 'header.owner', type: 'string' },
+  zone: { path: 'header.zone', type: 'string' },
+  state: enumField('state', credentialStates),
+  labels: { path: 'header.labels', type: 'map' },
+};
+
+const service = '/nephos.events.v1.CredentialService';
+
+type Api = Implementation<typeof CredentialServiceDefinition>;
+
+export function credentialsApi(parts: CredentialParts): Api {
+  const { credentials } = parts;
+  return {
+    ...creating(parts),
+    ...changing(parts),
+    getEventCredential: async ({ name }) => credentials.message(await find(credentials, name)),
+    listEventCredentials: async (request) => {
+      const { indexes } = credentials.definition.store;
+      const { items, nextPageToken } = await listPage(credentials, request, { indexes, fields });
+      return { credentials: items.map((stored) => credentials.message(stored)), nextPageToken };
+    },
+  };
+}
+
+function creating(parts: CredentialParts): Pick<Api, 'createEventCredential'> {
+  const { credentials, idempotency, clock } = parts;
+  const settled = async (uid: string): Promise<Stored<CredentialRecord>> =>
+    (await parts.issuing?.reconciler.settle(uid)) ?? (await find(credentials, `eventCredentials/${uid}`));
+  const create = idempotency.method<Json, Stored<CredentialRecord>>({
+    name: `${service}/CreateEventCredential`,
+    async carryOut({ entityUid, body }) {
+      const record = body as unknown as CredentialRecord;
+      await credentials.insert(entityUid, record).catch(async (error: unknown) => {
+        if ((await credentials.get(entityUid)) === undefined) throw asNameTaken(error, record);
+      });
+      return await settled(entityUid);
+    },
+    answer: ({ entityUid }) => find(credentials, `eventCredentials/${entityUid}`),
+  });
+  return {
+    createEventCredential: async (request, call) => {
+      const { authority } = issuing(parts);
+      let own: { readonly signer: string; readonly creds: string } | undefined;
+      const stored = await create(call, CreateEventCredentialRequest.encode(request).finish(), async () => {
+        const { header: input, slice, expireTime, start } = request.credential ?? {};
+        if (input === undefined) throw fieldInvalid('credential.header', 'is required', true);
+        checkHeader(input, 'credential.header');
+        checkFuture(expireTime, clock);
+        const settings = { slice: sliceOf(slice), start: startOf(start, 'credential.start') };
+        await checkRoom(parts);
+        const issued = await issueCredentials(newAccountKey(), expireTime);
+        own = issued;
+        const entityUid = newUid();
+        const header = newHeader(entityUid, input, clock);
+        const record: CredentialRecord = {
+          header,
+          ...settings,
+          ...(expireTime !== undefined && { expireTime: expireTime.toISOString() }),
+          state: 'active',
+          account: issued.account,
+          signer: issued.signer,
+          issueTime: header.createTime,
+          statement: await authority.statement(issued, expireTime),
+          madeFor: authority.mark,
+          generation: 1,
+          madeGeneration: 0,
+          settled: false,
+        };
+        return { entityUid, body: record as unknown as Json };
+      });
+      const creds = own?.signer === stored.value.signer ? own.creds : '';
+      return { credential: credentials.message(stored), creds };
+    },
+  };
+}
+
+interface RotateBody {
+  readonly signer: string;
+  readonly replaces: string;
+  readonly statement: string;
+  readonly madeFor: string;
+  readonly issueTime: string;
+}
+
+interface RewindBody {
+  readonly start: StartRecord;
+  readonly generation: number;
+}
+
+function changing(
+  parts: CredentialParts,
+): Pick<Api, 'rotateEventCredential' | 'revokeEventCredential' | 'rewindEventCredential'> {
+  const { credentials, clock, idempotency } = parts;
+  const read = ({ entityUid }: RequestRecord) => find(credentials, `eventCredentials/${entityUid}`);
+  const changed = async (
+    uid: string,
+    verb: string,
+    change: (value: CredentialRecord) => object | undefined,
+  ) => {
+    const next = (value: CredentialRecord): CredentialRecord | undefined => {
+      const patch = change(value);
+      return patch && { ...value, ...patch, header: touched(value.header, clock), settled: false };
+    };
+    await credentials.modify(uid, next, { verb });
+    return await issuing(parts).reconciler.settle(uid);
+  };
+  const rotate = idempotency.method<Json, Stored<CredentialRecord>>({
+    name: `${service}/RotateEventCredential`,
+    carryOut: ({ entityUid, body }) => {
+      const { replaces, ...made } = body as unknown as RotateBody;
+      return changed(entityUid, 'rotated', (value) => {
+        if (value.signer === made.signer) return undefined;
+        // A repeat after others were made must not bring these back.
+        if (value.signer !== replaces || value.state !== 'active') throw overtaken();
+        return made;
+      });
+    },
+    answer: read,
+  });
+  const rewind = idempotency.method<Json, Stored<CredentialRecord>>({
+    name: `${service}/RewindEventCredential`,
+    carryOut: ({ entityUid, body }) => {
+      const { start, generation } = body as unknown as RewindBody;
+      return changed(entityUid, 'rewound', (value) =>
+        value.generation < generation && value.state === 'active' ? { start, generation } : undefined,
+      );
+    },
+    answer: read,
+  });
+  return {
+    rotateEventCredential: async (request, call) => {
+      const { authority } = issuing(parts);
+      let own: { readonly signer: string; readonly creds: string } | undefined;
+      const stored = await rotate(call, RotateEventCredentialRequest.encode(request).finish(), async () => {
+        const { id, value } = await findActive(credentials, request);
+        const expireTime = value.expireTime === undefined ? undefined : new Date(value.expireTime);
+        const issued = await issueCredentials(value.account, expireTime);
+        own = issued;
+        const body: RotateBody = {
+          signer: issued.signer,
+          replaces: value.signer,
+          statement: await authority.statement(issued, expireTime),
+          madeFor: authority.mark,
+          issueTime: clock.now().toISOString(),
+        };
+        return { entityUid: id, body: { ...body } };
+      });
+      const creds = own?.signer === stored.value.signer ? own.creds : '';
+      return { credential: credentials.message(stored), creds };
+    },
+    revokeEventCredential: async ({ name, etag }, call) => {
+      const { authority } = issuing(parts);
+      const { id, eventSeq, value } = await find(credentials, name);
+      checkEtag(etag, id, eventSeq);
+      const statement = await authority.closing(value.account);
+      call.detach();
+      const ended = { state: 'revoked', statement, madeFor: authority.mark } as const;
+      const stored = await changed(id, 'revoked', ({ state }) => (state === 'active' ? ended : undefined));
+      return credentials.message(stored);
+    },
+    rewindEventCredential: async (request, call) => {
+      issuing(parts);
+      const start = startOf(request.start, 'start');
+      const stored = await rewind(call, RewindEventCredentialRequest.encode(request).finish(), async () => {
+        const { id, value } = await findActive(credentials, request);
+        return { entityUid: id, body: { start: { ...start }, generation: value.generation + 1 } };
+      });
+      return credentials.message(stored);
+    },
+  };
+}
+
+function issuing({ issuing }: CredentialParts): NonNullable<CredentialParts['issuing']> {
+  if (issuing === undefined) throw withoutKeys();
+  return issuing;
+}
+
+async function find(credentials: Credentials, name: string): Promise<Stored<CredentialRecord>> {
+  const uid = parseResourceName('eventCredentials', name, 'name');
+  const stored = await credentials.get(uid);
+  if (stored === undefined) throw notFound('eventCredentials', uid);
+  return stored;
+}
+
+async function findActive(
+  credentials: Credentials,
+  { name, etag }: { readonly name: string; readonly etag: string },
+): Promise<Stored<CredentialRecord>> {
+  const stored = await find(credentials, name);
+  checkEtag(etag, stored.id, stored.eventSeq);
+  const { state } = stored.value;
+  if (state === 'active') return stored;
+  const description = `${name} is ${state} for good: issue another`;
+  throw new Precondition('STATE_FORBIDS', description, {
+    preconditions: [{ type: 'STATE_FORBIDS', subject: name, description }],
+  });
+}
+
+function checkFuture(expireTime: Date | undefined, clock: Clock): void {
+  if (expireTime === undefined || expireTime > clock.now()) return;
+  throw fieldInvalid('credential.expire_time', 'has passed already');
+}
+
+async function checkRoom({ credentials, limit }: CredentialParts): Promise<void> {
+  if ((await credentials.count({ state: 'active' })) < limit) return;
+  throw new Exhausted(
+    'LIMIT_REACHED',
+    `${limit} credentials are in force, as many as NEPHOS_EVENTS_CREDENTIAL_LIMIT allows: revoke one`,
+  );
+}
+
+function overtaken(): Conflict {
+  return new Conflict(
+    'REVISION_MISMATCH',
+    'the credentials were rotated or ended meanwhile: read them again',
+  );
+}
+
+function asNameTaken(error: unknown, { header }: CredentialRecord): unknown {
+  if (!(error instanceof AlreadyExists) || error.details.metadata?.['index'] !== 'display_name') return error;
+  const name = header.displayName;
+  return new AlreadyExists(
+    'DISPLAY_NAME_TAKEN',
+    `the display name ${JSON.stringify(name)} is taken: choose another`,
+    { metadata: { display_name: name } },
+  );
+}
