@@ -3,6 +3,7 @@ import { newUid, runAs } from '@nephos/service';
 import { Command, CommanderError } from 'commander';
 import { failureText } from './failure.ts';
 import { addClusters } from './groups/clusters.ts';
+import { addCredentials } from './groups/credentials.ts';
 import { addEvents } from './groups/events.ts';
 import { addHosts } from './groups/hosts.ts';
 import { addJobs } from './groups/jobs.ts';
@@ -13,6 +14,7 @@ import { addServices } from './groups/services.ts';
 import { addTemplates } from './groups/templates.ts';
 import { addVms } from './groups/vms.ts';
 import { addVolumes } from './groups/volumes.ts';
+import { addWebhooks } from './groups/webhooks.ts';
 import { addZones } from './groups/zones.ts';
 import { type CliWorld, type GlobalOptions, Session } from './session.ts';
 
@@ -31,6 +33,8 @@ const groups = [
   addJobs,
   addOperations,
   addEvents,
+  addCredentials,
+  addWebhooks,
   addServices,
 ];
 
