@@ -172,6 +172,7 @@ test('a delivery is pending until it goes well or its time is over', () => {
   const delivered = attempted(waiting, { ...attempt, status: 202 }, 1000);
   expect(delivered).toMatchObject({ state: 'delivered', settledTime: '2026-01-01T00:00:00.005Z' });
   expect(delivered).not.toHaveProperty('nextAttemptTime');
+  expect(attempted(delivered, attempt, 1000)).toBe(delivered);
   const resent = again(delivered, new Date('2026-01-02T00:00:00Z'), 60_000);
   expect(resent).toMatchObject({ state: 'pending', giveUpTime: '2026-01-02T00:01:00.000Z', attemptCount: 2 });
   let long = fresh;

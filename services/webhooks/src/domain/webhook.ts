@@ -78,8 +78,12 @@ export function succeeded({ status }: AttemptRecord): boolean {
   return status >= 200 && status < 300;
 }
 
-/** The delivery after an attempt; `pause` is how long it waits where it failed and is not given up. */
+/**
+ * The delivery after an attempt; `pause` is how long it waits where it failed and is not given up. One that another
+ * instance settled meanwhile stays as it is.
+ */
 export function attempted(delivery: DeliveryRecord, attempt: AttemptRecord, pause: number): DeliveryRecord {
+  if (delivery.state !== 'pending') return delivery;
   const { nextAttemptTime: _next, giveUpTime, ...rest } = delivery;
   const ended = Date.parse(attempt.time) + attempt.durationMs;
   const next = {
