@@ -15,6 +15,7 @@ import {
   type Client,
   defineService,
   formatAddress,
+  type Logger,
   type RunningService,
   startService,
 } from '@nephos/service';
@@ -34,6 +35,17 @@ export interface ServiceOptions extends JoinOptions {
   readonly seeds?: string;
   readonly bind?: string;
   readonly healthy?: () => boolean;
+  readonly zone?: string;
+  /** File of its token. */
+  readonly identity?: string;
+}
+
+export interface DirectoryOptions {
+  readonly bind?: string;
+  readonly data?: string;
+  /** JWKS file or URL. */
+  readonly trust?: string;
+  readonly log?: Logger;
 }
 
 export class Stack implements AsyncDisposable {
@@ -52,14 +64,16 @@ export class Stack implements AsyncDisposable {
   }
 
   /** Starts a directory; it becomes a seed of what starts later. */
-  async directory(nats: string, options: { bind?: string; data?: string } = {}): Promise<RunningService> {
+  async directory(nats: string, options: DirectoryOptions = {}): Promise<RunningService> {
     const env = {
       NEPHOS_NATS: nats,
       NEPHOS_DATA: options.data ?? (await this.folder()),
       NEPHOS_BIND: options.bind ?? '127.0.0.1:0',
       NEPHOS_LOG_LEVEL: 'silent',
+      NEPHOS_DIRECTORY_TRUST: options.trust ?? '',
     };
-    const running = this.use(await startService(directory, { env }));
+    const { log } = options;
+    const running = this.use(await startService(directory, { env, ...(log && { log }) }));
     this.seeds = [this.seeds, formatAddress(running.address)].filter((seed) => seed !== '').join(',');
     return running;
   }
@@ -70,6 +84,8 @@ export class Stack implements AsyncDisposable {
       seeds = this.seeds,
       bind = '127.0.0.1:0',
       healthy,
+      zone = '',
+      identity = '',
       ...join
     } = options;
     let handle: DirectoryHandle | undefined;
@@ -92,6 +108,8 @@ export class Stack implements AsyncDisposable {
       NEPHOS_DATA: data,
       NEPHOS_BIND: bind,
       NEPHOS_LOG_LEVEL: 'silent',
+      NEPHOS_ZONE: zone,
+      NEPHOS_IDENTITY: identity,
       NEPHOS_DRAIN_DELAY: '50ms',
       NEPHOS_DRAIN_GRACE: '3s',
     };
@@ -120,7 +138,7 @@ export class Stack implements AsyncDisposable {
     this.#opened.defer(kill);
     const [said] = (await Promise.race([once(process_.stdout, 'data'), exited])) as unknown[];
     if (!(said instanceof Buffer)) throw new Error('the child did not start');
-    return { id: said.toString().trim(), kill };
+    return { id: said.toString().trim(), kill, signal: (name) => process_.kill(name) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -132,6 +150,7 @@ export interface Child {
   readonly id: string;
   /** SIGKILL, and waits until it is gone. */
   kill(): Promise<void>;
+  signal(name: NodeJS.Signals): void;
 }
 
 export function clientOf(
