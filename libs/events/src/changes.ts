@@ -11,19 +11,26 @@ export type JsonObject = { readonly [key: string]: Json | undefined };
 /** Paths of the fields that differ, sorted, e.g. `status.state`. A field left out equals one set to undefined. */
 export function changedPaths(before: JsonObject | undefined, after: JsonObject | undefined): string[] {
   const paths: string[] = [];
-  compare(before ?? {}, after ?? {}, '', paths);
+  compare(before ?? nothing, after ?? nothing, [], paths);
   return paths.sort();
 }
 
-function compare(before: JsonObject, after: JsonObject, prefix: string, paths: string[]): void {
-  const keys = new Set([...Object.keys(before), ...Object.keys(after)]);
-  for (const key of keys) {
+const nothing: JsonObject = Object.freeze({});
+
+/** `within`: the keys that lead here. The texts of paths are made only for what differs. */
+function compare(before: JsonObject, after: JsonObject, within: string[], paths: string[]): void {
+  for (const key of Object.keys(after)) {
     const left = own(before, key);
-    const right = own(after, key);
+    const right = after[key];
     if (left === right) continue;
-    const path = prefix + pathSegment(key);
-    if (isObject(left) && isObject(right)) compare(left, right, `${path}.`, paths);
-    else if (!sameJson(left, right)) paths.push(path);
+    within.push(key);
+    if (isObject(left) && isObject(right)) compare(left, right, within, paths);
+    else if (!sameJson(left, right)) paths.push(pathOf(within));
+    within.pop();
+  }
+  for (const key of Object.keys(before)) {
+    if (before[key] === undefined || Object.hasOwn(after, key)) continue;
+    paths.push(pathOf([...within, key]));
   }
 }
 
@@ -34,8 +41,9 @@ export function sameJson(left: Json | undefined, right: Json | undefined): boole
     return left.length === right.length && left.every((each, at) => sameJson(each, right[at] as Json));
   }
   if (!isObject(left) || !isObject(right)) return false;
-  const keys = new Set([...Object.keys(left), ...Object.keys(right)]);
-  for (const key of keys) if (!sameJson(own(left, key), own(right, key))) return false;
+  for (const key of Object.keys(left)) if (!sameJson(left[key], own(right, key))) return false;
+  for (const key of Object.keys(right))
+    if (right[key] !== undefined && !Object.hasOwn(left, key)) return false;
   return true;
 }
 
@@ -47,6 +55,8 @@ function isObject(value: Json | undefined): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function pathSegment(key: string): string {
-  return /^[A-Za-z_][A-Za-z0-9_]*$/.test(key) ? key : `\`${key.replaceAll('`', '``')}\``;
+const plain = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+function pathOf(keys: readonly string[]): string {
+  return keys.map((key) => (plain.test(key) ? key : `\`${key.replaceAll('`', '``')}\``)).join('.');
 }

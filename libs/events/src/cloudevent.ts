@@ -7,6 +7,7 @@
 import { Invalid } from '@nephos/service';
 import type { Json, PendingEvent } from '@nephos/store';
 import type { JsonObject } from './changes.ts';
+import { EncodedPayload } from './encoded-payload.ts';
 import { type EntityAddress, type EventTree, parseSubject } from './subject.ts';
 
 /** What a write leaves in its document for the relay. */
@@ -85,8 +86,8 @@ export function encodeEvent(
   pending: Omit<PendingEvent, 'payload'>,
   { omitted = [], schemaBase = '' }: EncodeOptions = {},
 ): string {
-  const { address, change } = payload;
-  return JSON.stringify({
+  const { address, traceparent } = payload;
+  const attributes = JSON.stringify({
     specversion: '1.0',
     id: eventId(address, pending.seq),
     type: `dev.nephos.${address.entity}.v1.${payload.verb}`,
@@ -96,16 +97,22 @@ export function encodeEvent(
     datacontenttype: 'application/json',
     dataschema: schemaUri(schemaBase, dataSchemaId(payload.schema)),
     sequence: String(pending.seq),
-    traceparent: payload.traceparent,
+    traceparent,
     // An extension attribute, as the CloudEvents specification allows.
     omitted: omitted.length > 0 ? omitted.join(',') : undefined,
-    data: {
-      new: change.new,
-      old: change.old,
-      changedPaths: change.changedPaths,
-      collapsedFromSequence: pending.firstSeq < pending.seq ? String(pending.firstSeq) : undefined,
-    },
   });
+  return `${attributes.slice(0, -1)},"data":${dataText(payload, pending)}}`;
+}
+
+/** The data's JSON: that of the change, and which sequences it stands for if it stands for many. */
+function dataText(payload: EventPayload, { firstSeq, seq }: Omit<PendingEvent, 'payload'>): string {
+  const change = payload instanceof EncodedPayload ? payload.changeText : JSON.stringify(payload.change);
+  return firstSeq < seq ? `${change.slice(0, -1)},"collapsedFromSequence":"${firstSeq}"}` : change;
+}
+
+/** Whether nothing is there after the change. */
+export function isRemoval(payload: EventPayload): boolean {
+  return payload instanceof EncodedPayload ? payload.removed : payload.change.new === undefined;
 }
 
 interface CloudEvent {
@@ -135,9 +142,13 @@ export function decodeEvent(natsSubject: string, body: string): EntityEvent {
     throw new Invalid('FIELD_INVALID', `the message on ${natsSubject} is not an entity event`);
   }
   const { data } = event;
-  return {
+  const { uid, owner, zone } = address;
+  const decoded: Writable<EntityEvent> = {
     id: event.id,
-    ...address,
+    entity,
+    uid,
+    owner,
+    zone,
     verb,
     source: event.source,
     subject: event.subject,
@@ -146,12 +157,15 @@ export function decodeEvent(natsSubject: string, body: string): EntityEvent {
     resync: false,
     time: new Date(event.time),
     changedPaths: data.changedPaths ?? [],
-    ...(data.new && { new: data.new }),
-    ...(data.old && { old: data.old }),
-    ...(event.omitted !== undefined && { omitted: event.omitted.split(',') as Omission[] }),
-    ...(event.traceparent !== undefined && { traceparent: event.traceparent }),
   };
+  if (data.new) decoded.new = data.new;
+  if (data.old) decoded.old = data.old;
+  if (event.omitted !== undefined) decoded.omitted = event.omitted.split(',') as Omission[];
+  if (event.traceparent !== undefined) decoded.traceparent = event.traceparent;
+  return decoded;
 }
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 function parse(body: string): CloudEvent {
   let event: Partial<CloudEvent> | null;

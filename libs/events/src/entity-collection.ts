@@ -8,6 +8,7 @@ import type { Collection, Json, Store, Stored } from '@nephos/store';
 import { trace } from '@opentelemetry/api';
 import { changedPaths, type JsonObject } from './changes.ts';
 import type { EventPayload } from './cloudevent.ts';
+import { EncodedPayload } from './encoded-payload.ts';
 import {
   addressOf,
   type EntityCollection,
@@ -147,7 +148,8 @@ class Entity<T, M> implements EntityCollection<T, M> {
     const next = { ...stored, revision: stored.revision + 1, eventSeq: stored.eventSeq + 1 };
     const paths = changedPaths(this.#json(stored), this.#json(next));
     const payload = this.#payload(next, 'updated', { new: this.#json(next), changedPaths: paths });
-    return await this.documents.update(stored.id, stored.revision, stored.value, payload as unknown as Json);
+    const event = new EncodedPayload(payload) as unknown as Json;
+    return await this.documents.update(stored.id, stored.revision, stored.value, event);
   }
 
   /** The event of a write, or undefined when it changes nothing public. */
@@ -166,7 +168,7 @@ class Entity<T, M> implements EntityCollection<T, M> {
     if (!subject) throw new Internal('INTERNAL', 'an event needs a state before or after it');
     if (before && after) this.#checkPlace(before, after);
     const change = { ...(now && { new: now }), ...(old && { old }), changedPaths: paths };
-    return this.#payload(subject, verb, change) as unknown as Json;
+    return new EncodedPayload(this.#payload(subject, verb, change)) as unknown as Json;
   }
 
   #payload(stored: Stored<T>, verb: string, change: EventPayload['change']): EventPayload {
@@ -188,11 +190,14 @@ class Entity<T, M> implements EntityCollection<T, M> {
   }
 
   #checkPlace(before: Stored<T>, after: Stored<T>): void {
-    const tree = this.definition.tree ?? 'entities';
-    const from = subjectOf(tree, addressOf(this.definition, before.id, before.value));
-    const to = subjectOf(tree, addressOf(this.definition, after.id, after.value));
-    if (from !== to)
-      throw new Internal('INTERNAL', `owner and zone are immutable: ${from} cannot become ${to}`);
+    const from = this.definition.place(before.value);
+    const to = this.definition.place(after.value);
+    if (from.owner === to.owner && from.zone === to.zone) return;
+    const subjects = [before, after].map(({ id, value }) =>
+      subjectOf(this.definition.tree ?? 'entities', addressOf(this.definition, id, value)),
+    );
+    if (subjects[0] !== subjects[1])
+      throw new Internal('INTERNAL', `owner and zone are immutable: ${subjects.join(' cannot become ')}`);
   }
 }
 

@@ -10,7 +10,7 @@ import { type Clock, failpoint } from '@nephos/service';
 import type { CommittedEvent, PendingDocument, PendingEvent, Store } from '@nephos/store';
 import { encodeWithin } from './bounded-event.ts';
 import type { Bus, Session } from './bus.ts';
-import { eventId, payloadOf, removedHeader } from './cloudevent.ts';
+import { eventId, isRemoval, payloadOf, removedHeader } from './cloudevent.ts';
 import type { EventsContext, EventsLog } from './context.ts';
 import { Fence } from './relay-fence.ts';
 import { type Lane, Lanes } from './relay-lanes.ts';
@@ -241,7 +241,7 @@ class OutboxRelay implements Relay {
   async #send(session: Session, lane: Lane, event: PendingEvent): Promise<void> {
     const payload = payloadOf(event.payload);
     const { tree, address } = payload;
-    const headers: Record<string, string> = payload.change.new ? {} : { [removedHeader]: '1' };
+    const headers: Record<string, string> = isRemoval(payload) ? { [removedHeader]: '1' } : {};
     const messageId = eventId(address, event.seq);
     const body = encodeWithin(payload, event, session.publisher);
     await failpoint('relay.publish', { event: messageId });

@@ -9,6 +9,9 @@ import { Invalid } from '@nephos/service';
 /** The roots of the two trees of entity changes. */
 export const subjectRoots = { entities: 'nephos.v1', jobs: 'nephos-jobs.v1' } as const;
 
+/** Their first words; the second is the version. */
+const rootWords = new Set(Object.values(subjectRoots).map((root) => root.slice(0, root.indexOf('.'))));
+
 /** Which tree, and so which stream, an entity's events go to. */
 export type EventTree = keyof typeof subjectRoots;
 
@@ -32,9 +35,13 @@ export interface EventFilter {
 const zonePrefix = 'zones/';
 const unsafe = /[^A-Za-z0-9_-]/g;
 
+/** What stands for itself, as nearly all tokens do; `_` alone does not. */
+const plain = /^[A-Za-z0-9_-]+$/;
+
 export function encodeToken(text: string): string {
   if (text === '') return '_';
   if (text === '_') return '%5F';
+  if (plain.test(text)) return text;
   return text.replace(/[^A-Za-z0-9_-]+/g, escapeBytes);
 }
 
@@ -48,6 +55,7 @@ function escapeBytes(text: string): string {
 /** Throws `Invalid` on a token that `encodeToken` cannot have made. */
 export function decodeToken(token: string): string {
   if (token === '_') return '';
+  if (plain.test(token)) return token;
   try {
     const text = decodeURIComponent(token);
     if (encodeToken(text) === token) return text;
@@ -65,9 +73,9 @@ export function subjectOf(tree: EventTree, address: EntityAddress): string {
 
 /** The other way round; throws `Invalid` on what is not a subject of either tree. */
 export function parseSubject(subject: string): EntityAddress {
-  const [root, version, owner, zone, entity, id, ...rest] = subject.split('.');
-  const known = Object.values(subjectRoots).some((each) => each === `${root}.${version}`);
-  if (!known || !owner || !zone || !entity || !id || rest.length > 0) {
+  const [root, version, owner, zone, entity, id, more] = subject.split('.');
+  const known = version === 'v1' && root !== undefined && rootWords.has(root);
+  if (!known || !owner || !zone || !entity || !id || more !== undefined) {
     throw new Invalid('FIELD_INVALID', `"${subject}" is not an event subject`);
   }
   const zoneUid = decodeToken(zone);

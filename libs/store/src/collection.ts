@@ -34,7 +34,7 @@ export interface PendingEvent {
   readonly firstSeq: number;
   /** When the write was asked for: RFC 3339, UTC, from the writer's wall clock. */
   readonly at: string;
-  /** Opaque to the store. */
+  /** Opaque to the store; a `JsonText` where the writer gave one and this process hears of its commit. */
   readonly payload: Json;
 }
 

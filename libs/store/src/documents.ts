@@ -20,6 +20,7 @@ import type {
 import { checkFieldPath } from './definition.ts';
 import type { Driver, EventToAdd, Row, WriteRequest, Written } from './driver.ts';
 import { notFound } from './failures.ts';
+import { eventToAdd } from './json-text.ts';
 import { KeyedQueue } from './keyed-queue.ts';
 import type { OutboxHub } from './outbox.ts';
 import { cursorBehind, isEmpty, planCount, planFind } from './plan.ts';
@@ -140,11 +141,12 @@ export class DocumentCollection<T> implements Collection<T> {
   async #write(write: Write<T>): Promise<Stored<T> | undefined> {
     const request = this.#request(write);
     const written = await this.#driver.write(this.name, request);
-    if (request.event !== undefined) await this.#announce(write.id, request.event, written);
+    const collapsing = request.event && this.#announce(write.id, request.event, written);
+    if (collapsing !== undefined) await collapsing;
     return storedBy(write, written);
   }
 
-  #announce(id: string, event: EventToAdd, written: Written): Promise<void> {
+  #announce(id: string, event: EventToAdd, written: Written): Promise<void> | undefined {
     return this.#outbox.committed(this.#definition, id, event, written);
   }
 
@@ -178,7 +180,7 @@ export class DocumentCollection<T> implements Collection<T> {
   }
 
   #event(payload: Json | undefined): EventToAdd | undefined {
-    return payload === undefined ? undefined : { at: this.#clock.now().toISOString(), payload };
+    return payload === undefined ? undefined : eventToAdd(this.#clock.now().toISOString(), payload);
   }
 
   async #pauseBehind(attempt: number): Promise<void> {

@@ -1,6 +1,7 @@
 // What a database has to do for the store; everything else (schemas, cursors, modify, collapsing) is shared.
 // Owner: libs/store; one implementation an adapter. Invariant: a promise that resolved stands for synced data.
 import type { Expected, IndexDefinition, Json, PendingDocument, PendingEvent } from './collection.ts';
+import type { JsonText } from './json-text.ts';
 import type { Plan } from './plan.ts';
 
 /** A document as it is stored, before any schema is applied. */
@@ -15,6 +16,8 @@ export interface Row {
 export interface EventToAdd {
   readonly at: string;
   readonly payload: Json;
+  /** The payload as its writer has encoded it, if so: reading `payload` then costs the parsing. */
+  readonly encoded?: JsonText;
 }
 
 export type WriteRequest =

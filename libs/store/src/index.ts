@@ -24,6 +24,7 @@ export type {
   WriteResult,
 } from './collection.ts';
 export { defineCollection } from './definition.ts';
+export { JsonText } from './json-text.ts';
 export {
   enumField,
   type ListField,

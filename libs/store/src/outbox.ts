@@ -62,21 +62,23 @@ export class OutboxHub implements Outbox {
     }
   }
 
-  /** After a write with an event: signals it, and collapses what piled up. */
-  async committed<T>(
+  /** After a write with an event: signals it, and collapses what piled up, if it did. */
+  committed<T>(
     definition: CollectionDefinition<T>,
     id: string,
     event: EventToAdd,
     written: Written,
-  ): Promise<void> {
+  ): Promise<void> | undefined {
     const { eventSeq, pendingCount, pendingBytes } = written;
+    const payload = (event.encoded as Json | undefined) ?? event.payload;
     this.#signal({
       collection: definition.name,
       id,
-      event: { seq: eventSeq, firstSeq: eventSeq, at: event.at, payload: event.payload },
+      event: { seq: eventSeq, firstSeq: eventSeq, at: event.at, payload },
     });
-    if (pendingCount < 2 || (pendingCount < maxPendingEvents && pendingBytes < maxPendingBytes)) return;
-    await this.#collapses.run(`${definition.name}/${id}`, () => this.#collapse(definition, id));
+    if (pendingCount < 2 || (pendingCount < maxPendingEvents && pendingBytes < maxPendingBytes))
+      return undefined;
+    return this.#collapses.run(`${definition.name}/${id}`, () => this.#collapse(definition, id));
   }
 
   #signal(event: CommittedEvent): void {

@@ -184,8 +184,8 @@ function guardOf(expected: Expected | undefined): Guard {
   return typeof expected === 'object' ? Object.entries(expected.where) : expected;
 }
 
-function eventText({ at, payload }: EventToAdd): EventText {
-  return { at, payload: JSON.stringify(payload) };
+function eventText(event: EventToAdd): EventText {
+  return { at: event.at, payload: event.encoded?.text ?? JSON.stringify(event.payload) };
 }
 
 function weightOf(operation: Operation): number {
