@@ -14,6 +14,8 @@ import { HostEndpoints } from './host-endpoints.ts';
 import { checkOngoing, type HostFactsWriter } from './host-facts.ts';
 
 const settleMs = 100;
+/** Between two looks at who fell silent. */
+const watchMs = 1_000;
 
 export interface AgentLinksOptions {
   readonly fleet: Fleet;
@@ -49,6 +51,8 @@ export class DirectoryAgentLinks extends HostEndpoints implements AgentLinks {
   /** The link that observers heard of last, by host. */
   readonly #told = new Map<string, HostLink>();
   #term: Term | undefined;
+  /** When silence was looked for last. */
+  #watched = 0;
   #settling: Disposable | undefined;
 
   constructor(options: AgentLinksOptions) {
@@ -64,7 +68,8 @@ export class DirectoryAgentLinks extends HostEndpoints implements AgentLinks {
     if (term.signal.aborted) return;
     this.#term = term;
     this.#told.clear();
-    using _watchdog = clock.every(1_000, () => this.#watchSilence());
+    this.#watched = clock.monotonic();
+    using _watchdog = clock.every(watchMs, () => this.#watchSilence());
     this.hostsChanged();
     await over.promise;
     this.#term = undefined;
@@ -188,9 +193,17 @@ export class DirectoryAgentLinks extends HostEndpoints implements AgentLinks {
     }
   }
 
-  /** Silence is measured on the own monotonic clock, from the last message of any kind. */
+  /**
+   * Silence is measured on the own monotonic clock, from the last message of any kind. Time in which this process
+   * itself stood still is not counted: what was sent meanwhile may lie unread.
+   */
   #watchSilence(): void {
     const { clock, silentAfterMs, disconnectedAfterMs } = this.#options;
+    const stoodStillMs = clock.monotonic() - this.#watched - watchMs;
+    this.#watched = clock.monotonic();
+    if (stoodStillMs > watchMs) {
+      for (const agent of this.#agents.values()) agent.lastHeard += stoodStillMs;
+    }
     for (const agent of this.#agents.values()) {
       const silentMs = clock.monotonic() - agent.lastHeard;
       if (silentMs > disconnectedAfterMs) {
