@@ -5,12 +5,13 @@
  * entity that waits for another try, or for what a gap hid, holds up nobody else. A crash forgets all of this:
  * what was not acknowledged is delivered again.
  */
-import { context as otel, ROOT_CONTEXT, trace } from '@opentelemetry/api';
 import type { Bus } from './bus.ts';
 import type { EntityEvent } from './cloudevent.ts';
 import { putDeadLetter } from './dead-letter.ts';
 import { type Delivery, EntityLane, type Redrive } from './entity-lane.ts';
-import { latestOf, nextOf } from './history.ts';
+import { fillingOf } from './gap.ts';
+import { callHandler } from './handler-call.ts';
+import { type ParkedMessages, Parking } from './parking.ts';
 import type { EventTree } from './subject.ts';
 import type { SubscriptionCounts } from './subscription.ts';
 
@@ -20,11 +21,23 @@ export interface DispatchOptions {
   readonly concurrency: number;
   readonly attempts: number;
   readonly backoffMs: number;
-  /** Calls the subscriber's handler. `redriven`: it is a dead letter that is tried once more. */
-  readonly handle: (event: EntityEvent, attempt: number, body: string, redriven: boolean) => Promise<void>;
+  /** How long a try may take. Left out: for ever. */
+  readonly timeoutMs?: number | undefined;
+  /** How to keep what waits behind an event in trouble out of others' way. Left out: it is kept here. */
+  readonly parked?: ParkedMessages;
+  /** Calls the subscriber's handler. */
+  readonly handle: (event: EntityEvent, call: HandlerCall) => Promise<void>;
+}
+
+export interface HandlerCall {
+  readonly attempt: number;
+  readonly body: string;
+  readonly redriven: boolean;
+  readonly signal: AbortSignal;
 }
 
 const longestBackoffMs = 60_000;
+const unparkRetryMs = 250;
 /** Entities whose last sequence is remembered; forgetting one only weakens the check for repeats. */
 const rememberedEntities = 200_000;
 
@@ -34,6 +47,7 @@ export class Dispatcher {
   readonly #signal: AbortSignal;
   readonly #lanes = new Map<string, EntityLane>();
   readonly #held = new Set<Delivery>();
+  readonly #parking: Parking;
   readonly #counts = {
     handled: 0,
     duplicates: 0,
@@ -53,6 +67,7 @@ export class Dispatcher {
     this.#bus = bus;
     this.#options = options;
     this.#signal = signal;
+    this.#parking = new Parking(options.parked);
   }
 
   get counts(): SubscriptionCounts {
@@ -61,7 +76,7 @@ export class Dispatcher {
 
   /** The place in the stream from which on something may not have been handled; 0 before the first delivery. */
   get position(): number {
-    let lowest = this.#highest === 0 ? 0 : this.#highest + 1;
+    let lowest = this.#highest === 0 ? 0 : Math.min(this.#highest + 1, this.#parking.lowest);
     for (const { streamSequence } of this.#held) {
       if (streamSequence > 0 && streamSequence < lowest) lowest = streamSequence;
     }
@@ -73,6 +88,23 @@ export class Dispatcher {
     return this.#held.size;
   }
 
+  /** How many more wait behind these by their place in the stream alone. */
+  get parked(): number {
+    return this.#parking.count;
+  }
+
+  /** Rises with whatever comes to an end: an event, a try. */
+  get progress(): number {
+    return Object.values(this.#counts).reduce((sum, count) => sum + count, 0);
+  }
+
+  /** When the event in hand that has waited longest was written. */
+  get oldest(): Date | undefined {
+    let oldest: Date | undefined;
+    for (const { event } of this.#held) if (oldest === undefined || event.time < oldest) oldest = event.time;
+    return oldest;
+  }
+
   /** All up to here was handled before. */
   beginAfter(streamSequence: number): void {
     this.#highest = Math.max(this.#highest, streamSequence);
@@ -81,6 +113,7 @@ export class Dispatcher {
   /** The stream was made anew: places in it are counted from its beginning again. */
   newStream(): void {
     this.#highest = 0;
+    this.#parking.clear();
     for (const lane of this.#lanes.values()) lane.handledAt = 0;
   }
 
@@ -99,6 +132,7 @@ export class Dispatcher {
       if (verdict === 'handled') delivery.ack();
       return;
     }
+    if (this.#parking.takes(lane, delivery, this.#bus.clock.monotonic())) return lane.putAway();
     this.#held.add(delivery);
     this.#giveTurn(lane);
   }
@@ -106,11 +140,12 @@ export class Dispatcher {
   /** Tells the broker that all that is held is still in hand. */
   keepHeld(): void {
     for (const delivery of this.#held) delivery.working();
+    this.#parking.keep();
   }
 
   /** Resolves when nothing is held, or at the signal's abort. */
   async idle(): Promise<void> {
-    if (this.#held.size === 0 || this.#signal.aborted) return;
+    if (this.#held.size + this.#parking.count === 0 || this.#signal.aborted) return;
     await new Promise<void>((resolve) => {
       this.#onIdle.push(resolve);
       this.#signal.addEventListener('abort', () => resolve(), { once: true });
@@ -159,7 +194,7 @@ export class Dispatcher {
       else if (lane.handled !== undefined && event.sequence <= lane.handled) this.#dropRepeat(lane, delivery);
       else if (lane.hasGapBefore(event)) await this.#fillGap(lane, delivery);
       else {
-        await inTraceOf(event, () => this.#options.handle(event, lane.attempt, delivery.body, false));
+        await this.#call(lane, delivery, lane.attempt);
         this.#counts.handled += 1;
         this.#done(lane, delivery);
       }
@@ -175,10 +210,10 @@ export class Dispatcher {
 
   /** One try, between the entity's other events. Where the lane stands is no matter of an event that has passed. */
   async #redrive(lane: EntityLane, delivery: Delivery, { attempt, settle }: Redrive): Promise<void> {
-    const { event, body } = delivery;
+    const { event } = delivery;
     let failure: string | undefined;
     try {
-      await inTraceOf(event, () => this.#options.handle(event, attempt, body, true));
+      await this.#call(lane, delivery, attempt);
       this.#counts.redriven += 1;
     } catch (error) {
       failure = String(error);
@@ -190,11 +225,41 @@ export class Dispatcher {
     settle(failure);
   }
 
+  /** Calls the handler for the head of a lane. */
+  async #call(lane: EntityLane, delivery: Delivery, attempt: number): Promise<void> {
+    const { event, body } = delivery;
+    const { timeoutMs, handle } = this.#options;
+    const redriven = delivery.redrive !== undefined;
+    lane.tryingSince = this.#bus.clock.monotonic();
+    try {
+      await callHandler(this.#bus.clock, event, timeoutMs, this.#signal, (signal) =>
+        handle(event, { attempt, body, redriven, signal }),
+      );
+    } finally {
+      lane.tryingSince = Number.POSITIVE_INFINITY;
+    }
+  }
+
   #again(lane: EntityLane): void {
+    if (!lane.head && this.#parking.has(lane)) return void this.#unpark(lane);
     lane.busy = false;
     this.#giveTurn(lane);
-    if (this.#held.size > 0) return;
+    if (this.#held.size + this.#parking.count > 0) return;
     for (const resolve of this.#onIdle.splice(0)) resolve();
+  }
+
+  /** Gets a lane what it has waiting by its place alone. */
+  async #unpark(lane: EntityLane): Promise<void> {
+    try {
+      const deliveries = await this.#parking.fetch(lane);
+      for (const delivery of deliveries) this.#held.add(delivery);
+      lane.putBack(deliveries);
+    } catch (error) {
+      this.#bus.log.debug({ error }, 'what waits behind an event could not be read yet');
+      await this.#bus.clock.sleep(unparkRetryMs, this.#signal).catch(() => undefined);
+      if (this.#signal.aborted) return;
+    }
+    this.#again(lane);
   }
 
   #done(lane: EntityLane, delivery: Delivery): void {
@@ -247,49 +312,17 @@ export class Dispatcher {
 
   /** Puts the missing events before this one, or the entity's latest state where they are gone for good. */
   async #fillGap(lane: EntityLane, delivery: Delivery): Promise<void> {
-    const { event, streamSequence } = delivery;
-    const session = await this.#bus.ready(this.#signal);
     const { tree, name } = this.#options;
-    const handled = lane.handled ?? 0;
-    const missing: Delivery[] = [];
-    let covered = handled;
-    for (let at = lane.handledAt + 1; covered + 1 < event.firstSequence; ) {
-      const found = await nextOf(session, tree, event, at);
-      if (!found || (streamSequence > 0 && found.streamSequence >= streamSequence)) break;
-      at = found.streamSequence + 1;
-      if (found.event.sequence <= covered) continue;
-      if (found.event.firstSequence > covered + 1) break;
-      covered = found.event.sequence;
-      missing.push(beside(found));
+    const { handled } = lane;
+    const session = await this.#bus.ready(this.#signal);
+    const { deliveries, resynced } = await fillingOf(session, tree, lane, delivery);
+    lane.putFirst(deliveries);
+    if (!resynced) {
+      this.#counts.recovered += deliveries.length;
+      return;
     }
-    if (covered + 1 >= event.firstSequence) {
-      this.#counts.recovered += missing.length;
-      return lane.putFirst(missing);
-    }
-    const latest = await latestOf(session, tree, event);
-    const newest = latest && latest.event.sequence > event.sequence ? latest : delivery;
     this.#counts.resynced += 1;
-    this.#bus.log.warn(
-      { subscription: name, event: event.id, handled },
-      'events are lost: the entity is resynced',
-    );
-    const resynced = { ...newest.event, firstSequence: handled + 1, resync: true };
-    lane.putFirst([beside({ ...newest, event: resynced })]);
+    const facts = { subscription: name, event: delivery.event.id, handled };
+    this.#bus.log.warn(facts, 'events are lost: the entity is resynced');
   }
-}
-
-/** A delivery of something that was read beside the subscription. */
-function beside({ event, body, natsSubject }: Pick<Delivery, 'event' | 'body' | 'natsSubject'>): Delivery {
-  const nothing = (): void => undefined;
-  return { event, body, natsSubject, streamSequence: 0, ack: nothing, working: nothing };
-}
-
-/** Runs the handler as a span of the trace that the change belongs to. */
-function inTraceOf(event: EntityEvent, run: () => Promise<void>): Promise<void> {
-  const [, traceId, spanId, flags] = event.traceparent?.split('-') ?? [];
-  if (!traceId || !spanId) return run();
-  const parent = { traceId, spanId, traceFlags: Number.parseInt(flags ?? '0', 16), isRemote: true };
-  const from = trace.setSpanContext(ROOT_CONTEXT, parent);
-  const span = trace.getTracer('@nephos/events').startSpan(`${event.entity} ${event.verb}`, {}, from);
-  return otel.with(trace.setSpan(from, span), run).finally(() => span.end());
 }

@@ -5,11 +5,13 @@
  * what is newer; the broker's own redelivery of it is dropped later as a repeat.
  */
 import {
+  type ConsumerConfig,
   type ConsumerInfo,
   type ConsumerMessages,
   JetStreamApiCodes,
   JetStreamApiError,
   type JsMsg,
+  type StoredMsg,
 } from '@nats-io/jetstream';
 import { nanos } from '@nats-io/nats-core';
 import { OutOfRange } from '@nephos/service';
@@ -18,6 +20,7 @@ import { readRange, sourcePlace } from './history.ts';
 import { streamOf, streams } from './streams.ts';
 import { type EventFilter, type EventTree, filterSubject } from './subject.ts';
 import type { StartFrom } from './subscription.ts';
+import type { ConsumerLook } from './subscription-watch.ts';
 
 export interface DurableOptions {
   readonly name: string;
@@ -32,12 +35,14 @@ const nothing = (): void => undefined;
 
 /** Messages delivered and not acknowledged, at most. */
 export const maxHeld = 1_000;
+/** The same, with what waits behind events in trouble. */
+const mostRoom = 64 * maxHeld;
 /** The broker delivers again what is neither acknowledged nor said to be in hand for this long. */
 export const ackWaitMs = 30_000;
 
 /** A message on its way to the dispatcher. */
 export interface Incoming {
-  readonly message: JsMsg;
+  readonly message: JsMsg | StoredMsg;
   /** `state`: it is from the state stream, and stands for events that are gone. */
   readonly kind: 'event' | 'state';
   readonly ack: () => void;
@@ -59,6 +64,11 @@ export class DurableConsumer {
   #anew = false;
   /** When the stream was made, as this process knew it last. */
   #created: string | undefined;
+  /** The consumer's count of deliveries when reading began, and the count of those that came here since. */
+  #before = 0;
+  #received = 0;
+  /** Deliveries not acknowledged that the broker allows. */
+  #room = maxHeld;
 
   constructor(options: DurableOptions, receiver: Receiver) {
     this.#options = options;
@@ -73,12 +83,38 @@ export class DurableConsumer {
    */
   async ensure(session: Session, position: number): Promise<ConsumerInfo> {
     const found = await this.#lookUp(session);
+    this.#room = found?.config.max_ack_pending ?? maxHeld;
     if (!found) return await this.#make(session, position);
     if (found.config.filter_subject === this.#filter) return found;
     // A newer program asks for other entities: from its position on it gets those.
-    return await session.jsm.consumers.update(this.#stream, this.#options.name, {
-      filter_subject: this.#filter,
-    });
+    return await this.#update(session, { filter_subject: this.#filter });
+  }
+
+  /** Makes the broker deliver as much as ever beside what waits behind events in trouble. */
+  async makeRoom(session: Session, parked: number): Promise<void> {
+    const room = Math.min(mostRoom, maxHeld * (1 + Math.ceil((2 * parked) / maxHeld)));
+    const isTight = room > this.#room || parked === 0;
+    if (!isTight || room === this.#room) return;
+    await this.#update(session, { max_ack_pending: room });
+    this.#room = room;
+  }
+
+  /** The message at a place of the stream, as if it were delivered again. */
+  async read(session: Session, place: number): Promise<Omit<Incoming, 'kind'> | undefined> {
+    const message = await session.jsm.direct.getMessage(this.#stream, { seq: place });
+    return message ? { message, ...this.#acksOf(session, place) } : undefined;
+  }
+
+  working(session: Session, place: number): void {
+    this.#acksOf(session, place).working();
+  }
+
+  /** How the consumer stands at the broker. */
+  async look(session: Session): Promise<ConsumerLook | undefined> {
+    const found = await this.#lookUp(session);
+    if (!found) return undefined;
+    const delivered = found.delivered.consumer_seq - this.#before;
+    return { pending: found.num_pending, delivered, received: () => this.#received };
   }
 
   /** Whether the stream was made anew since this process knew it: places in the old one mean nothing. */
@@ -108,18 +144,19 @@ export class DurableConsumer {
     const range = { stream: this.#stream, filter: this.#filter, from: floor + 1, to: delivered };
     for await (const message of readRange(session, range)) {
       await this.#receiver.room();
-      const ack = (): void => session.connection.publish(this.#ackSubject(message.seq), '+ACK');
-      const working = (): void => session.connection.publish(this.#ackSubject(message.seq), '+WPI');
-      this.#receiver.receive({ message, kind: 'event', ack, working });
+      this.#receiver.receive({ message, kind: 'event', ...this.#acksOf(session, message.seq) });
     }
   }
 
   /** Hands messages on until the signal aborts, or until the consumer does not answer any more. */
   async pull(session: Session, info: ConsumerInfo, signal: AbortSignal): Promise<void> {
+    this.#before = (await this.#lookUp(session))?.delivered.consumer_seq ?? info.delivered.consumer_seq;
+    this.#received = 0;
     const messages = await session.js.consumers.getConsumerFromInfo(info).consume({
       max_messages: maxHeld,
       expires: 10_000,
       callback: (message) => {
+        this.#received += 1;
         const ack = (): void => message.ack();
         this.#receiver.receive({ message, kind: 'event', ack, working: () => message.working() });
       },
@@ -138,9 +175,17 @@ export class DurableConsumer {
     await jsm.consumers.delete(this.#stream, this.#options.name);
   }
 
-  /** Acknowledges by the place in the stream, for a message that was not taken from the consumer (ADR-15). */
-  #ackSubject(streamSequence: number): string {
-    return `$JS.ACK.${this.#stream}.${this.#options.name}.1.${streamSequence}.1.0.0`;
+  /** By the place in the stream, for a message that was not taken from the consumer (ADR-15). */
+  #acksOf({ connection }: Session, place: number): Pick<Incoming, 'ack' | 'working'> {
+    const subject = `$JS.ACK.${this.#stream}.${this.#options.name}.1.${place}.1.0.0`;
+    return {
+      ack: () => connection.publish(subject, '+ACK'),
+      working: () => connection.publish(subject, '+WPI'),
+    };
+  }
+
+  async #update({ jsm }: Session, change: Partial<ConsumerConfig>): Promise<ConsumerInfo> {
+    return await jsm.consumers.update(this.#stream, this.#options.name, change);
   }
 
   async #lookUp({ jsm }: Session): Promise<ConsumerInfo | undefined> {

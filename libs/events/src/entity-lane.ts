@@ -31,6 +31,8 @@ export class EntityLane {
   /** In the queue of turns, having its turn, or waiting to try again. */
   busy = false;
   attempt = 1;
+  /** By the monotonic clock, since when the handler has been at the head; Infinity: it is not. */
+  tryingSince = Number.POSITIVE_INFINITY;
   /** The sequence handled last; undefined before the first. */
   handled: number | undefined;
   /** Where that event lay in the stream. */
@@ -39,6 +41,10 @@ export class EntityLane {
 
   get head(): Delivery | undefined {
     return this.#queue[0];
+  }
+
+  get length(): number {
+    return this.#queue.length;
   }
 
   /** What to do with a delivery: `handled` was done before, `held` waits here already. */
@@ -70,6 +76,16 @@ export class EntityLane {
   /** Puts what a gap hid before what waits. */
   putFirst(deliveries: readonly Delivery[]): void {
     this.#queue.unshift(...deliveries);
+  }
+
+  /** Takes the last one off again: it waits elsewhere, and `take` still knows of it. */
+  putAway(): void {
+    this.#queue.pop();
+  }
+
+  /** Puts back what waited elsewhere. */
+  putBack(deliveries: readonly Delivery[]): void {
+    this.#queue.push(...deliveries);
   }
 
   /** Takes the head off. */

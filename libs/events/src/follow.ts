@@ -17,6 +17,8 @@ import { typed } from './typed.ts';
 const retryMs = 250;
 const fetchSize = 500;
 const fetchMs = 10_000;
+/** Entities that are gone whose sequence is remembered. */
+const rememberedRemovals = 10_000;
 
 /** Ends, without an error, when the signal aborts. Reading slowly holds back the broker, not memory. */
 export async function* follow<M = JsonObject>(
@@ -50,6 +52,8 @@ class Follower {
   readonly #filter: string;
   readonly #log: EventsLog;
   readonly #sequences = new Map<string, number>();
+  /** Of what was removed, the subjects still remembered. */
+  readonly #removed = new Set<string>();
   /** The last place in the event stream that was followed; undefined until the snapshot is through. */
   #followed: number | undefined;
 
@@ -60,6 +64,7 @@ class Follower {
 
   forget(): void {
     this.#sequences.clear();
+    this.#removed.clear();
     this.#followed = undefined;
   }
 
@@ -113,7 +118,19 @@ class Follower {
     if (!event) return undefined;
     if (event.sequence <= (this.#sequences.get(message.subject) ?? 0)) return undefined;
     this.#sequences.set(message.subject, event.sequence);
+    this.#remember(message.subject, message.headers?.has(removedHeader) === true);
     return event;
+  }
+
+  /** For as long as it is there; a while longer, so that no repeat of the past brings it back. */
+  #remember(subject: string, isRemoved: boolean): void {
+    this.#removed.delete(subject);
+    if (!isRemoved) return;
+    this.#removed.add(subject);
+    const [oldest] = this.#removed;
+    if (oldest === undefined || this.#removed.size <= rememberedRemovals) return;
+    this.#removed.delete(oldest);
+    this.#sequences.delete(oldest);
   }
 
   #decoded(message: JsMsg): EntityEvent | undefined {

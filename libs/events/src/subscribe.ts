@@ -3,16 +3,19 @@
  * entity; a repeat reaches it only after a crash of this process (its `sequence` tells).
  * Owner: one process a name at a time. A crash leaves the position at the broker.
  */
-import { Invalid, OutOfRange } from '@nephos/service';
+import { Invalid, OutOfRange, Unavailable } from '@nephos/service';
 import type { Bus, Session } from './bus.ts';
 import type { JsonObject } from './changes.ts';
 import { decodeEvent, type EntityEvent } from './cloudevent.ts';
 import { putDeadLetter } from './dead-letter.ts';
-import { Dispatcher } from './dispatcher.ts';
+import { Dispatcher, type HandlerCall } from './dispatcher.ts';
 import { ackWaitMs, DurableConsumer, type Incoming, maxHeld } from './durable-consumer.ts';
+import type { Delivery } from './entity-lane.ts';
+import type { ParkedMessages } from './parking.ts';
 import { RedriveListener } from './redrive-listener.ts';
 import { isStreamMissing } from './streams.ts';
 import type { EventHandler, SubscribeOptions, Subscription, SubscriptionCounts } from './subscription.ts';
+import { SubscriptionWatch } from './subscription-watch.ts';
 import { typed } from './typed.ts';
 
 /** How long handlers may take to end when the subscription stops. */
@@ -44,10 +47,13 @@ class DurableSubscription<M> implements Subscription {
   readonly #ending = new AbortController();
   readonly #consumer: DurableConsumer;
   readonly #dispatcher: Dispatcher;
+  readonly #watch: SubscriptionWatch;
   readonly #redrives: RedriveListener;
   readonly #keeper: Disposable;
   readonly #ended: Promise<void>;
   readonly #hasStarted = Promise.withResolvers<void>();
+  #reading: { readonly session: Session; readonly stop: AbortController } | undefined;
+  #makingRoom = false;
 
   constructor(bus: Bus, options: SubscribeOptions<M>, handler: EventHandler<M>) {
     const { name, tree = 'entities', filter = {}, from = 'all', message } = options;
@@ -55,23 +61,32 @@ class DurableSubscription<M> implements Subscription {
     this.#name = name;
     this.started = this.#hasStarted.promise;
     this.started.catch(() => undefined);
-    const { signal } = this.#ending;
     const dispatch = {
       name,
       tree,
       concurrency: options.concurrency ?? 16,
       attempts: options.attempts ?? 8,
       backoffMs: options.backoffMs ?? 100,
-      handle: async (event: EntityEvent, attempt: number, body: string, redriven: boolean) =>
-        handler(typed(event, message), { signal, attempt, body, redriven }),
+      timeoutMs: options.timeoutMs,
+      parked: this.#parkedMessages(),
+      handle: async (event: EntityEvent, call: HandlerCall) => handler(typed(event, message), call),
     };
-    this.#dispatcher = new Dispatcher(bus, dispatch, signal);
+    this.#dispatcher = new Dispatcher(bus, dispatch, this.#ending.signal);
     this.#consumer = new DurableConsumer(
       { name, tree, filter, from, forgetAfterMs: options.forgetAfterMs },
       { receive: (incoming) => this.#receive(incoming), room: () => this.#room() },
     );
+    const { clock, log } = bus;
+    this.#watch = new SubscriptionWatch({
+      ...{ name, clock, log, dispatcher: this.#dispatcher, stallMs: options.stallMs ?? 60_000 },
+      look: async () => this.#reading && (await this.#consumer.look(this.#reading.session)),
+      restart: () => this.#reading?.stop.abort(),
+    });
     this.#redrives = new RedriveListener(tree, name, (delivery) => this.#dispatcher.receive(delivery));
-    this.#keeper = bus.clock.every(ackWaitMs / 3, () => this.#dispatcher.keepHeld());
+    this.#keeper = bus.clock.every(ackWaitMs / 3, () => {
+      this.#dispatcher.keepHeld();
+      void this.#makeRoom(this.#dispatcher.parked);
+    });
     this.#ended = this.#run();
   }
 
@@ -79,9 +94,31 @@ class DurableSubscription<M> implements Subscription {
     return this.#dispatcher.counts;
   }
 
-  async remove(): Promise<void> {
+  get lag(): number {
+    return this.#watch.lag;
+  }
+
+  get hasRivals(): boolean {
+    return this.#watch.hasRivals;
+  }
+
+  check(): void {
+    this.#watch.check();
+  }
+
+  async remove(withinMs = 10_000): Promise<void> {
     await this[Symbol.asyncDispose]();
-    await this.#consumer.remove(await this.#bus.ready());
+    const text = `the broker did not answer: the position of ${this.#name} stays`;
+    const late = new AbortController();
+    const error = new Unavailable('SERVICE_UNAVAILABLE', text);
+    using _ = this.#bus.clock.timer(withinMs, () => late.abort(error));
+    const isLate = new Promise<never>((_, reject) => {
+      late.signal.addEventListener('abort', () => reject(error), { once: true });
+    });
+    await Promise.race([
+      this.#bus.ready(late.signal).then((session) => this.#consumer.remove(session)),
+      isLate,
+    ]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -92,6 +129,7 @@ class DurableSubscription<M> implements Subscription {
     grace[Symbol.dispose]();
     this.#ending.abort(new Error(`subscription ${this.#name} stopped`));
     this.#keeper[Symbol.dispose]();
+    this.#watch[Symbol.dispose]();
     this.#hasStarted.reject(this.#ending.signal.reason);
     await this.#bus.session?.connection.flush().catch(() => undefined);
   }
@@ -116,38 +154,60 @@ class DurableSubscription<M> implements Subscription {
 
   /** Until the session ends, the consumer is lost, or we stop. */
   async #attend(session: Session): Promise<void> {
-    const signal = AbortSignal.any([session.signal, this.#stopping.signal]);
+    const stop = new AbortController();
+    const signal = AbortSignal.any([session.signal, this.#stopping.signal, stop.signal]);
     if (await this.#consumer.isNewStream(session)) this.#dispatcher.newStream();
     const info = await this.#consumer.ensure(session, this.#dispatcher.position);
     this.#dispatcher.beginAfter(info.ack_floor.stream_seq);
     await this.#consumer.catchUp(session, info);
     using _redrives = this.#redrives.listen(session);
     this.#hasStarted.resolve();
-    await this.#consumer.pull(session, info, signal);
+    this.#reading = { session, stop };
+    try {
+      await this.#consumer.pull(session, info, signal);
+    } finally {
+      this.#reading = undefined;
+    }
   }
 
   async #room(): Promise<void> {
     while (this.#dispatcher.held > maxHeld) await this.#bus.clock.sleep(5, this.#stopping.signal);
   }
 
-  #receive({ message, kind, ack, working }: Incoming): void {
-    const body = message.string();
-    const isState = kind === 'state';
-    let event: EntityEvent;
+  #parkedMessages(): ParkedMessages {
+    return {
+      read: async (place) => {
+        const incoming = await this.#consumer.read(await this.#bus.ready(this.#ending.signal), place);
+        return incoming && deliveryOf({ ...incoming, kind: 'event' });
+      },
+      working: (place) =>
+        quietly(() => this.#reading && this.#consumer.working(this.#reading.session, place)),
+      changed: (parked) => void this.#makeRoom(parked),
+    };
+  }
+
+  async #makeRoom(parked: number): Promise<void> {
+    if (this.#makingRoom || !this.#reading) return;
+    this.#makingRoom = true;
     try {
-      event = decodeEvent(message.subject, body);
+      await this.#consumer.makeRoom(this.#reading.session, parked);
     } catch (error) {
-      if (!isState) void this.#setAside(message.subject, message.seq, body, ack, error);
+      this.#bus.log.debug({ error, subscription: this.#name }, 'the broker gave no more room yet');
+    } finally {
+      this.#makingRoom = false;
+    }
+  }
+
+  #receive(incoming: Incoming): void {
+    let delivery: Delivery;
+    try {
+      delivery = deliveryOf(incoming);
+    } catch (error) {
+      const { message, kind, ack } = incoming;
+      if (kind === 'event') void this.#setAside(message.subject, message.seq, message.string(), ack, error);
       return;
     }
-    this.#dispatcher.receive({
-      event: isState ? { ...event, firstSequence: 1, resync: true } : event,
-      body,
-      natsSubject: message.subject,
-      streamSequence: isState ? 0 : message.seq,
-      ack: () => quietly(ack),
-      working: () => quietly(working),
-    });
+    this.#dispatcher.receive(delivery);
   }
 
   /** What is no event at all: nobody could handle it. It comes again until this has worked. */
@@ -174,8 +234,23 @@ class DurableSubscription<M> implements Subscription {
   }
 }
 
+/** Throws `Invalid` on what is no event. */
+function deliveryOf({ message, kind, ack, working }: Incoming): Delivery {
+  const body = message.string();
+  const isState = kind === 'state';
+  const event = decodeEvent(message.subject, body);
+  return {
+    event: isState ? { ...event, firstSequence: 1, resync: true } : event,
+    body,
+    natsSubject: message.subject,
+    streamSequence: isState ? 0 : message.seq,
+    ack: () => quietly(ack),
+    working: () => quietly(working),
+  };
+}
+
 /** An acknowledgement that the connection did not take is no harm: the delivery comes again and is dropped. */
-function quietly(act: () => void): void {
+function quietly(act: () => unknown): void {
   try {
     act();
   } catch {

@@ -9,7 +9,7 @@ export interface MessageDecoder<M> {
 }
 
 export interface HandlerContext {
-  /** Aborted when the subscription stops. */
+  /** Aborted when the subscription stops, or the try has taken too long. */
   readonly signal: AbortSignal;
   /** 1 for the first try. */
   readonly attempt: number;
@@ -43,6 +43,13 @@ export interface SubscribeOptions<M = JsonObject> {
   readonly concurrency?: number;
   /** Tries before an event becomes a dead letter. Default 8. */
   readonly attempts?: number;
+  /**
+   * How long a handler may take, in milliseconds: then its signal aborts, and the try has failed. The next try does
+   * not wait for a handler that goes on all the same. Default: for ever.
+   */
+  readonly timeoutMs?: number;
+  /** Without progress for so long though there is work, `check` throws, in milliseconds. Default 60 s. */
+  readonly stallMs?: number;
   /** The pause before the second try, doubling up to a minute. Default 100 ms. */
   readonly backoffMs?: number;
   /**
@@ -74,8 +81,17 @@ export interface Subscription extends AsyncDisposable {
   readonly counts: SubscriptionCounts;
   /** Resolves once the consumer exists at the broker. */
   readonly started: Promise<void>;
-  /** Stops, and forgets the position at the broker. */
-  remove(): Promise<void>;
+  /** Messages that no handler has finished, as far as this process knows. */
+  readonly lag: number;
+  /** True where another process reads under the same name: then neither sees all, nor in order. */
+  readonly hasRivals: boolean;
+  /** For health: throws `Unavailable` while there is work and no progress. */
+  check(): void;
+  /**
+   * Stops, and forgets the position at the broker. Throws `Unavailable` when the broker did not answer in time, 10 s
+   * by default: the position is then still there.
+   */
+  remove(withinMs?: number): Promise<void>;
 }
 
 export interface FollowOptions<M = JsonObject> {
