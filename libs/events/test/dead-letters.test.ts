@@ -189,7 +189,7 @@ test('it waits for its turn among the events of its entity, and two who ask make
   const asked: string[] = [];
   const { connection } = await bus.ready();
   const spy = connection.subscribe(redriveSubject('entities', 'turn'), {
-    callback: (_, message) => asked.push(message.subject),
+    callback: (_, message) => void asked.push(message.subject),
   });
   const both = [redrive(letter?.letterId), redrive(letter?.letterId, other)];
   await publish('turn', 'elsewhere', 1);
