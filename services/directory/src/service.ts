@@ -18,7 +18,7 @@ export const directory = defineService({
     natsReplicas: config.integer({ description: 'copies that the brokers keep', default: 1, min: 1, max: 5 }),
     trust: config.text({
       description:
-        'file or URL of the JWKS that services\u2019 tokens are signed with; may be left out on loopback only',
+        'file or URL of the JWKS that signs the tokens of services; may be left out on loopback only',
       default: '',
     }),
     namespace: config.text({

@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { type DirectoryHandle, type JoinOptions, joinDirectory } from '@nephos/directory';
 import { OperationsDefinition } from '@nephos/proto/google/longrunning/operations';
 import { DirectoryServiceDefinition } from '@nephos/proto/nephos/directory/v1/directory_service';
@@ -78,6 +79,35 @@ export class Stack implements AsyncDisposable {
     return running;
   }
 
+  /** A directory in a process of its own; becomes a seed, as above. */
+  async directoryProcess(nats: string, options: DirectoryOptions = {}): Promise<DirectoryProcess> {
+    const child = spawn(process.execPath, [new URL('../src/main.ts', import.meta.url).pathname], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+      env: {
+        NODE_NO_WARNINGS: '1',
+        NEPHOS_NATS: nats,
+        NEPHOS_DATA: options.data ?? (await this.folder()),
+        NEPHOS_BIND: options.bind ?? '127.0.0.1:0',
+        NEPHOS_LOG_TO: 'stdout',
+      },
+    });
+    const exited = once(child, 'exit');
+    const kill = async () => {
+      child.kill('SIGKILL');
+      await exited;
+    };
+    this.#opened.defer(kill);
+    for await (const line of createInterface({ input: child.stdout })) {
+      const { state, address } = JSON.parse(line) as { readonly state?: string; readonly address?: string };
+      if (state !== 'serving' || address === undefined) continue;
+      if (!this.seeds.includes(address))
+        this.seeds = [this.seeds, address].filter((seed) => seed !== '').join(',');
+      child.stdout.resume();
+      return { address, kill };
+    }
+    throw new Error('the directory did not start');
+  }
+
   async service(name: string, options: ServiceOptions = {}): Promise<Joined> {
     const {
       data = await this.folder(),
@@ -144,6 +174,12 @@ export class Stack implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#opened.disposeAsync();
   }
+}
+
+export interface DirectoryProcess {
+  readonly address: string;
+  /** SIGKILL, and waits until it is gone. */
+  kill(): Promise<void>;
 }
 
 export interface Child {

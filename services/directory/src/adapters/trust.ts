@@ -48,7 +48,7 @@ export class Trust {
   async identify(token: string | undefined): Promise<Identity> {
     if (token === undefined) {
       throw refused(
-        'no token: the caller needs a file with its service’s token, named by NEPHOS_IDENTITY (metadata "authorization: Bearer <token>")',
+        `no token: the caller needs a file with its service's token, named by NEPHOS_IDENTITY (metadata "authorization: Bearer <token>")`,
       );
     }
     await this.#refresh(false);
