@@ -23,6 +23,8 @@ export interface Call {
   readonly log: Logger;
   /** `address:port` of the caller. */
   readonly peer: string;
+  /** Further metadata that the caller sent, by its key in lower case. */
+  text(key: string): string | undefined;
   /** From here on neither the caller's cancellation nor its deadline aborts `signal` or what is called from here. */
   detach(): void;
 }

@@ -75,6 +75,10 @@ export class ServerCall implements CallOrigin {
     return this.#surface.getPeer();
   }
 
+  text(key: string): string | undefined {
+    return readText(this.metadata, key);
+  }
+
   get deadline(): Date | undefined {
     const left = this.#timeLeft();
     return left === Infinity ? undefined : new Date(this.#clock.now().getTime() + left);

@@ -1,17 +1,22 @@
 /** The wiring of job-control: what it keeps, serves and does in the background. */
 import { joinDirectory } from '@nephos/directory';
 import { connectBus, openEntity, startRelay } from '@nephos/events';
+import { openLeases } from '@nephos/leases';
 import { OperationsDefinition } from '@nephos/proto/google/longrunning/operations';
 import { ExecutorServiceDefinition } from '@nephos/proto/nephos/jobs/v1/executor';
 import { JobServiceDefinition } from '@nephos/proto/nephos/jobs/v1/jobs';
+import { JobPeerServiceDefinition } from '@nephos/proto/nephos/jobs/v1/peers';
 import { config, defineService, formatAddress } from '@nephos/service';
 import { openServiceStore } from '@nephos/store';
 import { jobEntity, leaseCollection, logCollection } from './adapters/collections.ts';
 import { JobLog } from './adapters/job-log.ts';
-import { Partitions } from './adapters/partitions.ts';
+import { observeJobs } from './adapters/metrics.ts';
+import { type Owner, Partitions } from './adapters/partitions.ts';
 import { sweepJobs } from './adapters/retention.ts';
 import { jobApi } from './api/job-api.ts';
 import { operationsApi } from './api/operations-api.ts';
+import { Peers, peerApi } from './api/peers.ts';
+import { Router } from './api/router.ts';
 import { Scheduler } from './scheduling/scheduler.ts';
 
 export const jobControlService = defineService({
@@ -44,6 +49,7 @@ export const jobControlService = defineService({
     startRelay(ctx, { store, bus: await connectBus(ctx) });
 
     const jobLog = new JobLog({ logs, clock, log, onLine: (uid) => scheduler.core.table.touch(uid) });
+    const shared = !store.exclusive;
     const scheduler: Scheduler = new Scheduler({
       jobs,
       jobLog,
@@ -53,33 +59,43 @@ export const jobControlService = defineService({
       window: ctx.config.jobWindow,
       graceMs: ctx.config.jobGrace,
       heartbeatMs: ctx.config.jobHeartbeat,
+      shared,
+      stragglersMs: ctx.config.jobLease,
       onFailure: (error) => ctx.fail(error),
     });
     let address = '';
-    ctx.lifecycle.onServing((at) => {
-      address = formatAddress(at);
-    });
+    const { instanceId: instance, clients } = ctx;
     const partitions = new Partitions({
-      leases: await store.collection(leaseCollection),
-      owner: ctx.instanceId,
-      address: () => address,
-      exclusive: store.exclusive,
-      leaseMs: ctx.config.jobLease,
-      clock,
-      log,
+      leases: await openLeases({
+        ...{ store, clock, log, owner: instance, address: () => address },
+        leaseMs: ctx.config.jobLease,
+        collection: leaseCollection,
+      }),
       onTaken: (partition, epoch) => scheduler.taken(partition, epoch),
       onLost: (partition) => scheduler.lost(partition),
     });
     scheduler.leases = partitions;
-    ctx.lifecycle.onDraining(() => scheduler.drain());
     // An exclusive store's partitions are taken before the first call, so that none is refused.
-    if (store.exclusive) await partitions.tend();
+    if (store.exclusive) await partitions.look();
+    ctx.lifecycle.onServing((at) => {
+      address = formatAddress(at);
+      ctx.background('partitions of jobs', (signal) => partitions.run(signal));
+    });
+    ctx.lifecycle.onDraining(async () => {
+      if (shared) await partitions.leave();
+      scheduler.drain();
+    });
 
-    ctx.server.add(JobServiceDefinition, jobApi({ scheduler, jobs }));
-    ctx.server.add(OperationsDefinition, operationsApi({ scheduler, jobs }));
+    const owns = (partition: number): boolean => scheduler.core.table.owns(partition);
+    const ownerOf = (partition: number): Owner | undefined => partitions.ownerOf(partition);
+    const peers = ctx.resources.use(new Peers({ instance, clients, ownerOf }));
+    const router = new Router({ instance, clients, clock, owns, ownerOf, look: () => partitions.look() });
+    ctx.server.add(JobServiceDefinition, jobApi({ scheduler, jobs, router, peers }));
+    ctx.server.add(OperationsDefinition, operationsApi({ scheduler, jobs, router, peers }));
+    ctx.server.add(JobPeerServiceDefinition, peerApi(scheduler.core.table));
     ctx.server.add(ExecutorServiceDefinition, { connect: (reports) => scheduler.executors.connect(reports) });
+    observeJobs(ctx.telemetry, { scheduler, forwarded: () => router.forwarded });
 
-    ctx.background('partitions of jobs', (signal) => partitions.run(signal));
     ctx.background('job log', (signal) => jobLog.run(signal));
     ctx.background('jobs', (signal) => scheduler.run(signal));
     ctx.background('retention of jobs', (signal) =>

@@ -34,7 +34,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** The scheduling parts that sleepers meet, on a real store. */
+/** The scheduling parts that sleepers meet, on a real store; each partition is held under epoch 2. */
 async function parts() {
   const jobs = await openEntity(store, jobEntity, { source: 'job-control', clock });
   const core = new SchedulerCore({
@@ -46,10 +46,13 @@ async function parts() {
     window: 100,
     graceMs: 100,
     heartbeatMs: 1000,
+    shared: false,
+    stragglersMs: 1000,
     onFailure: (error) => {
       throw error;
     },
   });
+  core.leases = { epochOf: () => 2, lost: () => {} };
   const waits: Waits = new Waits(core, {
     cancel: (uid) => commands.cancel(uid),
     onDue: (partition, at) => due.note(partition, at),

@@ -60,6 +60,10 @@ export class ControlLink implements ReportSink {
     this.#wanted = wanted;
   }
 
+  get wanted(): boolean {
+    return this.#wanted;
+  }
+
   get over(): boolean {
     return !this.#wanted && !this.connected;
   }

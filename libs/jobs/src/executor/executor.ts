@@ -7,9 +7,9 @@ import type { Status } from '@nephos/proto/google/rpc/status';
 import type {
   ExecutorHello,
   ExecutorOrder,
-  HeldJob as HeldJobMessage,
   JobAssignment,
   JobCancellation,
+  PartitionTerm,
 } from '@nephos/proto/nephos/jobs/v1/executor';
 import { JobBlockReason } from '@nephos/proto/nephos/jobs/v1/jobs';
 import { type Around, Internal, type ServiceContext } from '@nephos/service';
@@ -20,6 +20,7 @@ import { errorOf, statusOf } from '../status.ts';
 import { ControlLink, type LinkOwner } from './control-link.ts';
 import { HeldJob } from './held-job.ts';
 import { scopeOf } from './scope.ts';
+import { Terms } from './terms.ts';
 
 /** What the executor finds job control by; a DirectoryHandle fits. */
 export interface JobControlSource {
@@ -61,6 +62,7 @@ class JobExecutor<D> implements Executor, LinkOwner {
   readonly #definitions: ReadonlyMap<string, JobDefinition<object, unknown, D>>;
   readonly #links = new Map<string, ControlLink>();
   readonly #held = new Map<string, HeldJob>();
+  readonly #terms = new Terms();
   readonly #concurrency: number;
   #reportId = 0;
   #draining = false;
@@ -107,7 +109,7 @@ class JobExecutor<D> implements Executor, LinkOwner {
       executor: this.#ctx.instanceId,
       service: this.#ctx.name,
       types: [...this.#definitions.values()].map(({ type, version }) => ({ type, version })),
-      announcement: { jobs: this.#orphans() },
+      announcement: { jobs: this.#orphans().map(({ held }) => held) },
       credit: { limit: this.#creditOf(link) },
     };
   }
@@ -117,17 +119,19 @@ class JobExecutor<D> implements Executor, LinkOwner {
       case 'assign':
         return this.#assign(link, order.value);
       case 'ack':
-        return this.#acknowledge(order.value.uid, order.value);
+        return this.#heldBy(link, order.value.uid)?.acknowledge(order.value);
       case 'cancel':
-        return this.#cancel(order.value);
+        return this.#cancel(link, order.value);
       case 'revoke':
         return this.#held.get(order.value.uid)?.drop('another executor holds the job');
       case 'adopt':
         return this.#held.get(order.value.uid)?.adopt(link, order.value.epoch, order.value.token);
       case 'announcementWanted':
-        return link.send({ report: { $case: 'announcement', value: { jobs: this.#orphans() } } });
+        return this.#announce(link, order.value.partitions, this.#orphans());
       case 'welcome':
         this.#ctx.log.info({ jobControl: link.address }, 'executor connected');
+        this.#announce(link, order.value.partitions, []);
+        this.#giveCredit();
     }
   }
 
@@ -165,6 +169,8 @@ class JobExecutor<D> implements Executor, LinkOwner {
   }
 
   #assign(link: ControlLink, assignment: JobAssignment): void {
+    // From an owner that stood still and does not know yet that it has a successor.
+    if (this.#terms.isPast(assignment.partition, assignment.epoch)) return;
     const definition = this.#definitions.get(assignment.type);
     this.#held.get(assignment.uid)?.drop('the job was assigned anew');
     const held = new HeldJob(assignment, {
@@ -199,12 +205,14 @@ class JobExecutor<D> implements Executor, LinkOwner {
     await held.conclude(outcome);
   }
 
-  #acknowledge(uid: string, ack: Parameters<HeldJob['acknowledge']>[0]): void {
-    this.#held.get(uid)?.acknowledge(ack);
+  /** What a former owner still says of a job does not count. */
+  #heldBy(link: ControlLink, uid: string): HeldJob | undefined {
+    const held = this.#held.get(uid);
+    return held?.heldBy(link) === true ? held : undefined;
   }
 
-  #cancel({ uid, error }: JobCancellation): void {
-    const held = this.#held.get(uid);
+  #cancel(link: ControlLink, { uid, error }: JobCancellation): void {
+    const held = this.#heldBy(link, uid);
     if (held !== undefined && !held.stop.signal.aborted)
       held.stop.abort(errorOf(error ?? statusOf(undefined)));
   }
@@ -214,14 +222,28 @@ class JobExecutor<D> implements Executor, LinkOwner {
     if (this.#held.size === 0) this.#onEmpty?.();
   }
 
-  #orphans(): HeldJobMessage[] {
-    return [...this.#held.values()].filter((job) => job.orphaned).map((job) => job.held);
+  #orphans(): HeldJob[] {
+    return [...this.#held.values()].filter((job) => job.orphaned);
   }
 
+  /** Tells the new owner of partitions what is run here of theirs, whoever it was assigned by; and what is nobody's. */
+  #announce(link: ControlLink, partitions: readonly PartitionTerm[], more: readonly HeldJob[]): void {
+    this.#terms.note(partitions);
+    const former = [...this.#held.values()].filter((job) =>
+      partitions.some(({ partition, epoch }) => partition === job.partition && epoch > job.epoch),
+    );
+    const jobs = [...new Set([...former, ...more])].map((job) => job.held);
+    if (jobs.length > 0) link.send({ report: { $case: 'announcement', value: { jobs } } });
+  }
+
+  /** In equal shares. An instance that the directory lists no more is on its way out: one job keeps it going. */
   #creditOf(link: ControlLink): number {
     if (this.#draining) return 0;
-    const sharing = [...this.#links.values()].filter((other) => other === link || other.connected).length;
-    return Math.ceil(this.#concurrency / Math.max(1, sharing));
+    if (!link.wanted) return 1;
+    const sharing = [...this.#links.values()].filter(
+      (other) => other === link || (other.connected && other.wanted),
+    );
+    return Math.ceil(this.#concurrency / sharing.length);
   }
 
   #giveCredit(): void {

@@ -5,7 +5,13 @@
  * run stops where it stands. A crash of the process loses only what was not acknowledged.
  */
 import type { Status } from '@nephos/proto/google/rpc/status';
-import type { ChildOutcome, JobReport, RecordedStep, ReportAck } from '@nephos/proto/nephos/jobs/v1/executor';
+import type {
+  ChildOutcome,
+  JobAssignment,
+  JobReport,
+  RecordedStep,
+  ReportAck,
+} from '@nephos/proto/nephos/jobs/v1/executor';
 import type { NewJob } from '@nephos/proto/nephos/jobs/v1/jobs';
 import { Conflict, Internal } from '@nephos/service';
 import type { JobLedger, RunOutcome } from '../run/ledger.ts';
@@ -40,6 +46,8 @@ const mostWords = 256;
 
 export class HeldJob implements JobLedger {
   readonly uid: string;
+  /** Of its partition; 0 where job control does not tell. */
+  readonly partition: number;
   readonly stop = new AbortController();
   readonly #pending = new Map<number, Pending>();
   readonly #version: number;
@@ -51,10 +59,11 @@ export class HeldJob implements JobLedger {
   #dropped = false;
 
   constructor(
-    assigned: { readonly uid: string; readonly epoch: bigint; readonly token: bigint },
+    assigned: Pick<JobAssignment, 'uid' | 'partition' | 'epoch' | 'token'>,
     options: HeldJobOptions,
   ) {
     this.uid = assigned.uid;
+    this.partition = assigned.partition;
     this.#epoch = assigned.epoch;
     this.#token = assigned.token;
     this.#sink = options.sink;
@@ -71,6 +80,10 @@ export class HeldJob implements JobLedger {
     return { uid: this.uid, epoch: this.#epoch, token: this.#token };
   }
 
+  get epoch(): bigint {
+    return this.#epoch;
+  }
+
   get dropped(): boolean {
     return this.#dropped;
   }
@@ -84,8 +97,9 @@ export class HeldJob implements JobLedger {
     return this.#sink === sink;
   }
 
-  /** The job stays here under this fence; what was not acknowledged is sent again. */
+  /** The job stays here under this fence; what was not acknowledged is sent again. A lower epoch's word is void. */
   adopt(sink: ReportSink, epoch: bigint, token: bigint): void {
+    if (epoch < this.#epoch) return;
     this.#sink = sink;
     this.#epoch = epoch;
     this.#token = token;

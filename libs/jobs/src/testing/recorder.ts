@@ -193,6 +193,7 @@ export class MemoryJob<I extends object, R, D> implements JobLedger {
       unwind: this.#unwind,
       skipSteps: [],
       lenient: false,
+      partition: 0,
       eventLevel: JobEventLevel.NONE,
     };
   }

@@ -1,4 +1,4 @@
-/** What job-control keeps: jobs (an entity with events on the job stream), partition leases, job logs. */
+/** What job-control keeps: jobs (an entity with events on the job stream) and job logs. Leases: libs/leases. */
 import { defineEntity } from '@nephos/events';
 import { Job } from '@nephos/proto/nephos/jobs/v1/jobs';
 import { defineCollection } from '@nephos/store';
@@ -25,23 +25,8 @@ export const jobEntity = defineEntity<JobRecord, Job>({
   tree: 'jobs',
 });
 
-/** Who owns a partition. */
-export interface LeaseRecord {
-  /** Instance of job-control. */
-  readonly owner: string;
-  /** Where the owner is reached, for people. */
-  readonly address: string;
-  /** +1 with each change of owner. */
-  readonly epoch: number;
-  /** Changes as long as the owner lives. */
-  readonly beat: number;
-}
-
-export const leaseCollection = defineCollection<LeaseRecord>({
-  name: 'partitions',
-  schemaVersion: 1,
-  indexes: {},
-});
+/** Holds the leases of the partitions. */
+export const leaseCollection = 'partitions';
 
 /** A job's own log, oldest first; bounded. */
 export interface LogRecord {

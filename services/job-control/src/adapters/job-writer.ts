@@ -19,7 +19,7 @@ const mostInBatch = 1000;
 export class JobWriter {
   readonly #documents: Collection<JobRecord>;
   #asked: Asked[] = [];
-  #onTheWay = 0;
+  readonly #onTheWay = new Set<Promise<void>>();
   #scheduled = false;
 
   constructor(documents: Collection<JobRecord>) {
@@ -48,6 +48,12 @@ export class JobWriter {
     });
   }
 
+  /** Resolves once all that was asked for before is answered. */
+  async flush(): Promise<void> {
+    await this.#asked.at(-1)?.settle.promise.catch(() => {});
+    await Promise.all(this.#onTheWay);
+  }
+
   #ask(write: Write<JobRecord>): Promise<Stored<JobRecord>> {
     const settle = Promise.withResolvers<Stored<JobRecord>>();
     this.#asked.push({ write, settle });
@@ -56,26 +62,26 @@ export class JobWriter {
   }
 
   #schedule(): void {
-    if (this.#scheduled || this.#onTheWay >= mostOnTheWay || this.#asked.length === 0) return;
+    if (this.#scheduled || this.#onTheWay.size >= mostOnTheWay || this.#asked.length === 0) return;
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
       const batch = this.#asked.splice(0, mostInBatch);
-      void this.#send(batch);
+      const sent = this.#send(batch).then(() => {
+        this.#onTheWay.delete(sent);
+        this.#schedule();
+      });
+      this.#onTheWay.add(sent);
       this.#schedule();
     });
   }
 
   async #send(batch: readonly Asked[]): Promise<void> {
-    this.#onTheWay += 1;
     try {
       const results = await this.#documents.batch(batch.map(({ write }) => write));
       for (const [at, { settle }] of batch.entries()) conclude(results[at], settle);
     } catch (error) {
       for (const { settle } of batch) settle.reject(error);
-    } finally {
-      this.#onTheWay -= 1;
-      this.#schedule();
     }
   }
 }

@@ -33,7 +33,7 @@ export async function sweepJobs(options: RetentionOptions, signal: AbortSignal):
   }
 }
 
-/** Removes at most a page of trees; returns how many jobs went. */
+/** Removes at most a page of the trees owned; returns how many jobs went. */
 export async function sweepOnce({
   jobs,
   logs,
@@ -42,25 +42,34 @@ export async function sweepOnce({
   owned,
 }: RetentionOptions): Promise<number> {
   const until = clock.now().getTime() - retentionMs;
-  const roots = await jobs.find({ where: { expiry: { lte: until } }, orderBy: 'expiry', limit: pageSize });
-  const mine = roots.items.filter(({ value }) => owned().includes(value.partition));
+  const mine: string[] = [];
+  let page: string | undefined;
+  // What others own is theirs to remove, and must not hide what is behind it.
+  do {
+    const where = { expiry: { lte: until } };
+    const cursor = page === undefined ? {} : { cursor: page };
+    const roots = await jobs.find({ where, orderBy: 'expiry', limit: pageSize, ...cursor });
+    const here = new Set(owned());
+    for (const { id, value } of roots.items) if (here.has(value.partition)) mine.push(id);
+    page = roots.nextCursor;
+  } while (page !== undefined && mine.length < pageSize);
   let removed = 0;
   for (const root of mine) {
     const descendants: string[] = [];
     let cursor: string | undefined;
     do {
-      const where = { tree: `jobs/${root.id}` };
+      const where = { tree: `jobs/${root}` };
       const page = await jobs.find({
         where,
         orderBy: 'tree',
         limit: pageSize,
         ...(cursor !== undefined && { cursor }),
       });
-      for (const { id } of page.items) if (id !== root.id) descendants.push(id);
+      for (const { id } of page.items) if (id !== root) descendants.push(id);
       cursor = page.nextCursor;
     } while (cursor !== undefined);
     await remove(jobs, logs, descendants);
-    await remove(jobs, logs, [root.id]);
+    await remove(jobs, logs, [root]);
     removed += descendants.length + 1;
   }
   return removed;

@@ -1,42 +1,33 @@
 /** google.longrunning.Operations over jobs: the job is the operation (AIP-151). */
-import type { EntityCollection } from '@nephos/events';
 import { isOver, operationOf, operationUid } from '@nephos/jobs';
 import type { OperationsDefinition } from '@nephos/proto/google/longrunning/operations';
-import type { Job } from '@nephos/proto/nephos/jobs/v1/jobs';
 import { type Implementation, Unimplemented } from '@nephos/service';
-import type { JobRecord } from '../domain/record.ts';
-import type { Scheduler } from '../scheduling/scheduler.ts';
-import { listJobs } from './job-api.ts';
-import { watchJob } from './watch-job.ts';
-
-export interface OperationsApiOptions {
-  readonly scheduler: Scheduler;
-  readonly jobs: EntityCollection<JobRecord, Job>;
-}
+import { followJob, showJob } from './follow-job.ts';
+import { type JobApiOptions, listJobs, steer } from './job-api.ts';
 
 /** A wait without a limit of its own ends before its caller's deadline would. */
 const longestWaitMs = 25_000;
 
-export function operationsApi({
-  scheduler,
-  jobs,
-}: OperationsApiOptions): Implementation<OperationsDefinition> {
+export function operationsApi(options: JobApiOptions): Implementation<OperationsDefinition> {
+  const { scheduler, router } = options;
   const { table, clock } = scheduler.core;
   return {
-    async listOperations({ filter, pageSize, pageToken }) {
-      const page = await listJobs({ filter, pageSize, pageToken }, scheduler, jobs);
+    async listOperations({ filter, pageSize, pageToken }, call) {
+      const page = await listJobs({ filter, pageSize, pageToken }, call, options);
       return {
         operations: page.jobs.map((job) => operationOf(job)),
         nextPageToken: page.nextPageToken,
         unreachable: [],
       };
     },
-    getOperation: async ({ name }) => operationOf(await table.view(operationUid(name))),
+    getOperation: async ({ name }, call) =>
+      operationOf(await showJob(operationUid(name), call, table, router)),
     async cancelOperation({ name }, call) {
       const uid = operationUid(name);
-      await table.view(uid);
-      call.detach();
-      await scheduler.commands.cancel(uid);
+      await steer(uid, call, options, {
+        here: () => scheduler.commands.cancel(uid),
+        there: (peer, onward) => peer.cancelJob({ name: `jobs/${uid}` }, onward),
+      });
       return {};
     },
     async waitOperation({ name, timeout }, call) {
@@ -45,10 +36,11 @@ export function operationsApi({
         timeout === undefined ? longestWaitMs : Number(timeout.seconds) * 1000 + timeout.nanos / 1e6;
       const limit = new AbortController();
       using _timer = clock.timer(Math.min(asked, longestWaitMs), () => limit.abort());
-      for await (const job of watchJob(table, uid, AbortSignal.any([call.signal, limit.signal]))) {
+      const signal = AbortSignal.any([call.signal, limit.signal]);
+      for await (const job of followJob(uid, call, signal, table, router)) {
         if (isOver(job.state)) return operationOf(job);
       }
-      return operationOf(await table.view(uid));
+      return operationOf(await showJob(uid, call, table, router));
     },
     deleteOperation: () => {
       const message =

@@ -2,12 +2,21 @@
 import { isOver } from '@nephos/jobs';
 import type { Job } from '@nephos/proto/nephos/jobs/v1/jobs';
 import type { JobTable } from '../scheduling/job-table.ts';
+import { NotOwned } from '../scheduling/not-owned.ts';
 
-export async function* watchJob(table: JobTable, uid: string, signal: AbortSignal): AsyncGenerator<Job> {
+/** Throws `NotOwned` when the partition is another's from some moment on. */
+export async function* watchJob(
+  table: JobTable,
+  uid: string,
+  partition: number,
+  signal: AbortSignal,
+): AsyncGenerator<Job> {
   const changes = new Changes(signal);
   using _watch = table.watch(uid, () => changes.note());
   while (!signal.aborted) {
     const job = await table.view(uid);
+    // Only the owner learns of changes.
+    if (!isOver(job.state) && !table.owns(partition)) throw new NotOwned();
     yield job;
     if (isOver(job.state)) return;
     await changes.next();

@@ -1,6 +1,7 @@
 /** A job as it is handed to an executor, and steps between their stored and their sent form. Pure. */
 import type { JobAssignment, RecordedStep } from '@nephos/proto/nephos/jobs/v1/executor';
 import { errorRecord, statusMessage } from './errors.ts';
+import { partitionNumber } from './lane.ts';
 import type { JobRecord, StepRecord } from './record.ts';
 import { eventLevels } from './view.ts';
 
@@ -28,6 +29,7 @@ export function assignmentOf(record: JobRecord, token: number): JobAssignment {
     skipSteps: [...(record.skipSteps ?? [])],
     lenient: record.lenient ?? false,
     eventLevel: eventLevels[record.level],
+    partition: partitionNumber(record.partition),
   };
 }
 

@@ -17,6 +17,11 @@ export function partitionOf(root: string): number {
   return (hash >>> 0) % partitions;
 }
 
+/** As the contract of executors counts them: 0 stands for none. */
+export function partitionNumber(partition: number): number {
+  return partition + 1;
+}
+
 export function laneOf(lane: Lane, partition: number, type: string): string {
   return lane === 'ready' ? `ready/${partition}/${type}` : `${lane}/${partition}`;
 }

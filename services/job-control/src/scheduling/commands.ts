@@ -56,9 +56,8 @@ export class Commands {
     await this.#core.requeue(job, resumed, 'resumed');
   }
 
-  /** Throws `NotFound`, `Precondition`, `Invalid`. */
+  /** `skipSteps` were checked. Throws `NotFound`, `Precondition`. */
   async unwind(uid: string, skipSteps: readonly string[]): Promise<void> {
-    checkSteps(skipSteps);
     const job = await this.#blocked(uid);
     const { record } = job;
     const given = skipSteps.length === 0 ? '' : `, giving up the undo of ${skipSteps.join(', ')}`;
@@ -125,8 +124,8 @@ export class Commands {
   }
 }
 
-/** They go on record: more than a person would name could outgrow it. */
-function checkSteps(names: readonly string[]): void {
+/** They go on record: more than a person would name could outgrow it. Throws `Invalid`. */
+export function checkSteps(names: readonly string[]): void {
   if (names.length <= 100 && names.every((name) => name.length <= 256)) return;
   const description = 'has at most 100 names of at most 256 characters';
   throw new Invalid('FIELD_INVALID', `skip_steps ${description}`, {

@@ -6,20 +6,23 @@
  */
 import type { EntityCollection } from '@nephos/events';
 import { statusOf } from '@nephos/jobs/protocol';
+import type { PartitionTerm } from '@nephos/proto/nephos/jobs/v1/executor';
 import type { Job } from '@nephos/proto/nephos/jobs/v1/jobs';
-import { Cancelled, type Clock, DeadlineExceeded } from '@nephos/service';
+import { Cancelled, type Clock, DeadlineExceeded, Unavailable } from '@nephos/service';
 import type { Stored } from '@nephos/store';
 import type { Logger } from 'pino';
 import type { JobLog } from '../adapters/job-log.ts';
 import type { Partitions } from '../adapters/partitions.ts';
 import { assignmentOf } from '../domain/assignment.ts';
 import { recordOfThrown } from '../domain/errors.ts';
-import { epochOfPlace, Places } from '../domain/lane.ts';
+import { epochOfPlace, Places, partitionNumber } from '../domain/lane.ts';
 import { type JobRecord, ready, sleptMs, unwinding } from '../domain/record.ts';
 import { JobTable } from './job-table.ts';
 import type { LiveJob } from './live-job.ts';
+import { NotOwned } from './not-owned.ts';
 import { ReadyQueue } from './ready-queue.ts';
 import { type Session, Sessions } from './session.ts';
+import { Versions } from './versions.ts';
 
 export interface CoreOptions {
   readonly jobs: EntityCollection<JobRecord, Job>;
@@ -33,9 +36,16 @@ export interface CoreOptions {
   /** How long after a takeover, or the loss of a stream, an executor may come back for its jobs. */
   readonly graceMs: number;
   readonly heartbeatMs: number;
+  /** The store is shared with other instances: what fails here is read anew, here or there. */
+  readonly shared: boolean;
+  /** How long after a takeover a write of the predecessor may still have come through: as long as a lease. */
+  readonly stragglersMs: number;
   /** The store cannot be used any more. */
   readonly onFailure: (error: unknown) => void;
 }
+
+/** What the core needs to know of who owns what. */
+export type Ownership = Pick<Partitions, 'epochOf' | 'lost'>;
 
 interface Partition {
   readonly epoch: number;
@@ -47,6 +57,9 @@ export class SchedulerCore {
   readonly options: CoreOptions;
   readonly table: JobTable;
   readonly sessions = new Sessions();
+  readonly versions: Versions;
+  /** Jobs given to executors since the start. */
+  assigned = 0;
   readonly jobLog: JobLog;
   readonly clock: Clock;
   readonly log: Logger;
@@ -56,27 +69,31 @@ export class SchedulerCore {
   /** This process ends: nothing is assigned, and who leaves is not replaced here. */
   stopping = false;
   #token = 0;
-  #leases: Partitions | undefined;
+  #leases: Ownership | undefined;
 
   constructor(options: CoreOptions) {
     this.options = options;
     this.jobLog = options.jobLog;
     this.clock = options.clock;
     this.log = options.log;
+    this.versions = new Versions({
+      sessions: this.sessions,
+      clock: options.clock,
+      graceMs: options.graceMs,
+      takenAt: (partition) => this.#partitions.get(partition)?.takenAt,
+      onPatienceOver: (type) => this.pump(type),
+    });
     this.table = new JobTable({
       jobs: options.jobs,
       clock: options.clock,
-      epochOf: (partition) => this.#partitions.get(partition)?.epoch,
+      epochOf: (partition) => this.#epochOf(partition),
       onFenced: (partition) => this.#leases?.lost(partition),
-      // While this process stops, its store closes under what is left; the next owner goes on from the record.
-      onFailure: (error) => {
-        if (!this.stopping) options.onFailure(error);
-      },
+      onFailure: (error, partition) => this.failed(error, partition),
     });
   }
 
   /** Whom to tell that a write met a newer epoch. */
-  set leases(leases: Partitions) {
+  set leases(leases: Ownership) {
     this.#leases = leases;
   }
 
@@ -88,28 +105,89 @@ export class SchedulerCore {
     return [...this.#partitions.keys()];
   }
 
+  /** What is owned, as executors are told. */
+  get terms(): PartitionTerm[] {
+    return [...this.#partitions].map(([partition, { epoch }]) => ({
+      partition: partitionNumber(partition),
+      epoch: BigInt(epoch),
+    }));
+  }
+
+  /** Owned without a break since the epoch began. */
+  owns(partition: number, epoch: number): boolean {
+    return this.#epochOf(partition) === epoch;
+  }
+
+  get queues(): ReadonlyMap<string, ReadyQueue> {
+    return this.#queues;
+  }
+
+  /** Jobs held by executors. */
+  get running(): number {
+    let held = 0;
+    for (const session of this.sessions.all) held += session.held.size;
+    return held;
+  }
+
+  /**
+   * Something of a partition went wrong for good. Where the store is shared, the partition is let go of and read anew
+   * under a higher epoch; else this process ends. While it stops, its store closes under what is left, and the next
+   * owner goes on from the record.
+   */
+  failed(error: unknown, partition?: number): void {
+    if (this.stopping || error instanceof NotOwned) return;
+    if (!this.options.shared || !(error instanceof Unavailable)) return this.options.onFailure(error);
+    this.log.warn({ err: error, partition }, 'the store failed: the partition is taken anew');
+    if (partition !== undefined) this.#leases?.lost(partition);
+  }
+
+  /** The epoch held at this very moment: a process that stood still may have lost it without knowing. */
+  #epochOf(partition: number): number | undefined {
+    const epoch = this.#partitions.get(partition)?.epoch;
+    return epoch !== undefined && this.#leases?.epochOf(partition) === epoch ? epoch : undefined;
+  }
+
   /** A partition is this instance's from here on. */
   take(partition: number, epoch: number): void {
     const places = new Places(epoch);
     this.#partitions.set(partition, { epoch, places, takenAt: this.clock.monotonic() });
     for (const queue of this.#queues.values()) queue.open(partition, places);
-    for (const session of this.sessions.all) session.order({ $case: 'announcementWanted', value: {} });
+    const partitions = this.terms.filter((term) => term.partition === partitionNumber(partition));
+    for (const session of this.sessions.all)
+      session.order({ $case: 'announcementWanted', value: { partitions } });
     this.clock.timer(this.options.graceMs, () => this.#graceOver());
     for (const queue of this.#queues.values()) queue.refill();
   }
 
-  /** It is another's: nothing of it is touched any more. */
-  lose(partition: number): void {
+  /** It is another's: nothing of it is touched any more. Resolves once what was on its way is written. */
+  async lose(partition: number): Promise<void> {
     if (!this.#partitions.delete(partition)) return;
     for (const queue of this.#queues.values()) queue.close(partition);
+    this.versions.drop(partition);
     for (const job of this.table.drop(partition)) {
       job.queued = false;
       const session = job.holder?.session;
       if (session === undefined) continue;
       session.held.delete(job.uid);
-      // The executor keeps running it: the new owner adopts it.
+      // The executor keeps running it: the new owner adopts it. What it still tells here waits for that.
+      if (job.holder !== undefined) session.gone.set(job.uid, BigInt(job.holder.token));
       job.release();
     }
+    for (const session of this.sessions.all) this.pumpSession(session);
+    await Promise.all([this.table.flush(), this.jobLog.flush()]);
+  }
+
+  /** Puts a job that only the store has where executors take it from, unless a page is still to bring it. */
+  async surface(stored: Stored<JobRecord>): Promise<void> {
+    const { lane, order, partition, type } = stored.value;
+    if (lane?.startsWith('ready/') !== true || order === undefined || this.table.live.has(stored.id)) return;
+    const queue = this.queue(type);
+    if (queue.isAhead(partition, order)) return;
+    const job = await this.table.load(stored.id);
+    const still = job.record.lane === lane && job.record.order === order;
+    if (still && job.holder === undefined && job.lostBy === undefined) queue.add(job);
+    else this.table.forget(job);
+    this.pump(type);
   }
 
   queue(type: string): ReadyQueue {
@@ -130,7 +208,7 @@ export class SchedulerCore {
       },
       waits: (job) => this.inGrace(job),
       onReady: () => this.pump(type),
-      onFailure: (error) => this.options.onFailure(error),
+      onFailure: (error, partition) => this.failed(error, partition),
     });
     this.#queues.set(type, queue);
     for (const [partition, { places }] of this.#partitions) queue.open(partition, places);
@@ -186,15 +264,18 @@ export class SchedulerCore {
     if (this.stopping || !this.sessions.serves(type)) return;
     const queue = this.queue(type);
     while (this.sessions.hasRoom(type)) {
-      const job = queue.take();
+      const job = this.versions.take(type) ?? queue.take();
       if (job === undefined) break;
+      // Lost in this very moment: the next owner assigns it.
+      if (!this.table.owns(job.record.partition)) continue;
       if (this.mustStop(job)) {
-        this.unwindLater(job, stopError(job.record)).catch((error: unknown) => this.options.onFailure(error));
+        const { partition } = job.record;
+        this.unwindLater(job, stopError(job.record)).catch((error: unknown) => this.failed(error, partition));
         continue;
       }
-      const session = this.sessions.pick(type, job.record.version);
-      if (session === undefined) break;
-      this.#assign(job, session);
+      const session = this.versions.pick(job);
+      if (session === undefined) this.versions.park(job);
+      else this.#assign(job, session);
     }
     queue.refill();
   }
@@ -222,11 +303,17 @@ export class SchedulerCore {
   adopt(job: LiveJob, session: Session): void {
     this.bypass(job);
     this.queue(job.record.type).leave(job);
-    const token = this.#hold(job, session);
-    session.order({
-      $case: 'adopt',
-      value: { uid: job.uid, epoch: BigInt(job.record.epoch), token: BigInt(token) },
-    });
+    this.versions.leave(job);
+    this.#hold(job, session);
+    this.tellAdopted(job);
+  }
+
+  /** Tells the holder of a job under which fence it is held. */
+  tellAdopted(job: LiveJob): void {
+    const { uid, record, holder } = job;
+    if (holder === undefined) return;
+    const value = { uid, epoch: BigInt(record.epoch), token: BigInt(holder.token) };
+    holder.session.order({ $case: 'adopt', value });
     this.tellStop(job);
   }
 
@@ -254,6 +341,7 @@ export class SchedulerCore {
   }
 
   #assign(job: LiveJob, session: Session): void {
+    this.assigned += 1;
     const token = this.#hold(job, session);
     session.order({ $case: 'assign', value: assignmentOf(job.record, token) });
     this.table.touch(job.uid);
@@ -266,6 +354,7 @@ export class SchedulerCore {
     job.lostBy = undefined;
     job.start(this.now(), this.clock.monotonic());
     session.held.set(job.uid, job);
+    session.gone.delete(job.uid);
     return this.#token;
   }
 

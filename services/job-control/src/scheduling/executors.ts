@@ -14,11 +14,13 @@ import { Invalid, NotFound, Unavailable } from '@nephos/service';
 import { blocked, isAbove, isOver, lostOnce, ready } from '../domain/record.ts';
 import { type SchedulerCore, stopError } from './core.ts';
 import type { LiveJob } from './live-job.ts';
+import { NotOwned } from './not-owned.ts';
 import type { Reports } from './reports.ts';
 import { Session } from './session.ts';
 
 /** Executors lost with a job, without a step getting done, before a person is asked. */
 const mostLosses = 20;
+const storePauseMs = 200;
 /** Heartbeats missed before an executor counts as lost. */
 const patience = 4;
 
@@ -79,7 +81,11 @@ export class Executors {
     sessions.add(session);
     session.order({
       $case: 'welcome',
-      value: { instance: options.instance, heartbeatInterval: BigInt(options.heartbeatMs) },
+      value: {
+        instance: options.instance,
+        heartbeatInterval: BigInt(options.heartbeatMs),
+        partitions: this.#core.terms,
+      },
     });
     log.info(
       { executor: session.executor, service: session.service, limit: session.limit },
@@ -117,9 +123,7 @@ export class Executors {
           session.limit = report.value.limit;
           break;
         case 'announcement':
-          this.#announced(session, report.value.jobs).catch((error: unknown) =>
-            this.#core.options.onFailure(error),
-          );
+          this.#announced(session, report.value.jobs).catch((error: unknown) => this.#core.failed(error));
           break;
         case 'goodbye':
           session.leaving = true;
@@ -133,17 +137,36 @@ export class Executors {
   }
 
   async #announcedOne(session: Session, held: HeldJob): Promise<void> {
-    let job: LiveJob | undefined;
-    try {
-      job = await this.#core.table.load(held.uid);
-    } catch (error) {
-      // Another instance's: that one is asked too. What is not there at all is nobody's.
-      if (error instanceof Unavailable) return;
-      if (!(error instanceof NotFound)) throw error;
+    const job = await this.#find(session, held);
+    if (job === undefined) return;
+    const { record, holder } = job;
+    // Announced twice, or assigned meanwhile: it has only to learn under which fence.
+    if (holder?.session === session) this.#core.tellAdopted(job);
+    else if (this.#isHolder(session, job, held)) this.#core.adopt(job, session);
+    // Under a higher epoch it is not for this instance to say.
+    else if (Number(held.epoch) <= record.epoch) session.order({ $case: 'revoke', value: { uid: held.uid } });
+    this.#core.table.forget(job);
+  }
+
+  /** The job announced, if it is for this instance to say whose it is. */
+  async #find(session: Session, { uid }: HeldJob): Promise<LiveJob | undefined> {
+    const { table, clock, sessions } = this.#core;
+    while (sessions.all.has(session)) {
+      try {
+        return await table.load(uid);
+      } catch (error) {
+        // Another instance's: that one is told too.
+        if (error instanceof NotOwned) return undefined;
+        if (error instanceof NotFound) {
+          session.order({ $case: 'revoke', value: { uid } });
+          return undefined;
+        }
+        if (!(error instanceof Unavailable)) throw error;
+        // The store is away: what is announced is not to be forgotten, or it would be run again.
+        await clock.sleep(storePauseMs);
+      }
     }
-    if (job !== undefined && this.#isHolder(session, job, held)) this.#core.adopt(job, session);
-    else session.order({ $case: 'revoke', value: { uid: held.uid } });
-    if (job !== undefined) this.#core.table.forget(job);
+    return undefined;
   }
 
   #isHolder(session: Session, job: LiveJob, held: HeldJob): boolean {
@@ -160,6 +183,7 @@ export class Executors {
     const { sessions, clock, options, log } = this.#core;
     if (!sessions.all.has(session)) return;
     sessions.remove(session);
+    this.#core.versions.left(session);
     log.info(
       { executor: session.executor, service: session.service, jobs: session.held.size },
       'an executor left',

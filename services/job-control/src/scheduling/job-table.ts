@@ -6,12 +6,13 @@
  */
 import type { EntityCollection } from '@nephos/events';
 import type { Job } from '@nephos/proto/nephos/jobs/v1/jobs';
-import { type Clock, Conflict, isUid, NotFound, Unavailable } from '@nephos/service';
+import { type Clock, Conflict, isUid, NotFound } from '@nephos/service';
 import type { Json, Stored } from '@nephos/store';
 import { JobWriter } from '../adapters/job-writer.ts';
 import { adopted, isOver, type JobRecord } from '../domain/record.ts';
 import { jobMessage } from '../domain/view.ts';
 import { LiveJob } from './live-job.ts';
+import { NotOwned } from './not-owned.ts';
 
 export interface TableOptions {
   readonly jobs: EntityCollection<JobRecord, Job>;
@@ -20,8 +21,8 @@ export interface TableOptions {
   readonly epochOf: (partition: number) => number | undefined;
   /** A write met a newer epoch. */
   readonly onFenced: (partition: number) => void;
-  /** The store refused a change: what is in memory is ahead of it for good. */
-  readonly onFailure: (error: unknown) => void;
+  /** The store refused a change: what is in memory of the partition is ahead of it for good. */
+  readonly onFailure: (error: unknown, partition: number) => void;
 }
 
 export class JobTable {
@@ -40,20 +41,18 @@ export class JobTable {
     return this.#live;
   }
 
-  /** The epoch under which the partition is held. Throws `Unavailable`. */
+  owns(partition: number): boolean {
+    return this.#options.epochOf(partition) !== undefined;
+  }
+
+  /** The epoch under which the partition is held. Throws `NotOwned`. */
   epoch(partition: number): number {
     const epoch = this.#options.epochOf(partition);
     if (epoch !== undefined) return epoch;
-    throw new Unavailable(
-      'SERVICE_UNAVAILABLE',
-      'another instance of job control owns these jobs, or none yet',
-      {
-        retryAfterMs: 500,
-      },
-    );
+    throw new NotOwned();
   }
 
-  /** Throws `AlreadyExists`. */
+  /** Throws `AlreadyExists`, `NotOwned`. */
   async insert(record: JobRecord): Promise<LiveJob> {
     const { uid } = record.header;
     const after = { id: uid, revision: 1, eventSeq: 1, value: record };
@@ -62,10 +61,13 @@ export class JobTable {
         ? this.#options.jobs.eventOf(undefined, after, { verb: 'submitted' })
         : undefined;
     // A page may have brought it into memory before its writer heard that it is stored.
-    return this.#keep(await this.#writer.insert(uid, record, event));
+    const stored = await this.#writer.insert(uid, record, event);
+    // A successor that read the partition before this write came through does not know of it: it is to be asked.
+    if (this.#options.epochOf(record.partition) !== record.epoch) throw new NotOwned();
+    return this.#keep(stored);
   }
 
-  /** The job in memory, read and adopted where it is not. Throws `NotFound`, `Unavailable`. */
+  /** The job in memory, read and adopted where it is not. Throws `NotFound`, `NotOwned`. */
   load(uid: string): Promise<LiveJob> {
     const live = this.#live.get(uid);
     if (live !== undefined) return Promise.resolve(this.#pinned(live));
@@ -96,7 +98,9 @@ export class JobTable {
    * the record, and executors tell it again what was not acknowledged.
    */
   async change(job: LiveJob, next: JobRecord, verb: string | undefined): Promise<void> {
-    const { clock, jobs } = this.#options;
+    const { clock, jobs, epochOf } = this.#options;
+    // Lost meanwhile: the store would refuse it too, once a successor has stamped the job.
+    if (epochOf(job.record.partition) !== job.record.epoch) throw new NotOwned();
     const before = { id: job.uid, revision: job.revision, eventSeq: job.eventSeq, value: job.record };
     const value = job.completed(next, clock.now().toISOString(), clock.monotonic());
     job.record = value;
@@ -109,7 +113,7 @@ export class JobTable {
       job.stored = await this.#writer.update(job.uid, { epoch: value.epoch }, value, event);
     } catch (error) {
       if (error instanceof Conflict) throw this.#fenced(value.partition);
-      this.#options.onFailure(error);
+      this.#options.onFailure(error, value.partition);
       throw error;
     }
     this.touch(job.uid);
@@ -146,7 +150,14 @@ export class JobTable {
   drop(partition: number): LiveJob[] {
     const dropped = [...this.#live.values()].filter(({ record }) => record.partition === partition);
     for (const { uid } of dropped) this.#live.delete(uid);
+    // Those who watch find out that they have to watch elsewhere.
+    for (const watchers of this.#watchers.values()) for (const wake of watchers) wake();
     return dropped;
+  }
+
+  /** Resolves once all that was asked to be written is. */
+  flush(): Promise<void> {
+    return this.#writer.flush();
   }
 
   /** The job as it may be shown. Throws `NotFound`. */
@@ -156,6 +167,15 @@ export class JobTable {
     const stored = await this.#options.jobs.get(uid);
     if (stored === undefined) throw missing(uid);
     return this.show(stored);
+  }
+
+  /** In which partition the job is, and whether it is over: then nothing about it is in anybody's memory. */
+  async place(uid: string): Promise<{ readonly partition: number; readonly over: boolean }> {
+    const value =
+      this.#live.get(uid)?.stored.value ??
+      (isUid(uid) ? await this.#options.jobs.get(uid) : undefined)?.value;
+    if (value === undefined) throw missing(uid);
+    return { partition: value.partition, over: isOver(value) };
   }
 
   show(stored: Stored<JobRecord>): Job {
@@ -176,11 +196,9 @@ export class JobTable {
   }
 
   /** The partition is another's. Whoever asked may ask that one. */
-  #fenced(partition: number): Unavailable {
+  #fenced(partition: number): NotOwned {
     this.#options.onFenced(partition);
-    return new Unavailable('LEASE_LOST', 'another instance of job control took over these jobs', {
-      retryAfterMs: 500,
-    });
+    return new NotOwned('another instance of job control took over these jobs');
   }
 
   #keep(stored: Stored<JobRecord>): LiveJob {

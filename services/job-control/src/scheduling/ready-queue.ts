@@ -21,7 +21,7 @@ export interface QueueOptions {
   /** True: it was adopted and its executor may still come back for it. */
   readonly waits: (job: LiveJob) => boolean;
   readonly onReady: () => void;
-  readonly onFailure: (error: unknown) => void;
+  readonly onFailure: (error: unknown, partition: number) => void;
 }
 
 /** What is in the store of one partition, behind the window. */
@@ -102,6 +102,11 @@ export class ReadyQueue {
     lane.dirty = true;
   }
 
+  /** Up to where pages have brought what stands in the lane. */
+  cursor(partition: number): number {
+    return this.#lanes.get(partition)?.cursor ?? 0;
+  }
+
   /** True when a page is still to bring what stands at this place. */
   isAhead(partition: number, order: number): boolean {
     const lane = this.#lanes.get(partition);
@@ -132,12 +137,6 @@ export class ReadyQueue {
       }
     }
     return undefined;
-  }
-
-  /** The next one without taking it. */
-  peek(): LiveJob | undefined {
-    while (this.#head < this.#jobs.length && this.#jobs[this.#head]?.queued !== true) this.#head += 1;
-    return this.#jobs[this.#head];
   }
 
   /** The job went another way: to an executor that announced it, or to its end. */
@@ -183,7 +182,7 @@ export class ReadyQueue {
       if (items.length < pageSize && lane.onTheWay === 0 && !lane.dirty) lane.more = false;
       await Promise.all(items.map((stored) => admit(stored)));
     } catch (error) {
-      onFailure(error);
+      onFailure(error, partition);
     } finally {
       lane.reading = false;
     }

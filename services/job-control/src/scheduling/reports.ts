@@ -63,6 +63,8 @@ export class Reports {
     const job = this.#core.table.live.get(report.uid);
     const holder = job?.holder;
     if (job === undefined || holder?.session !== session || BigInt(holder.token) !== report.token) {
+      // Its partition went to another instance, which adopts the job and takes the report: nothing is refused here.
+      if (session.gone.get(report.uid) === report.token) return;
       const message = 'the job is not held under this token';
       session.acknowledge(report.reportId, report.uid, { $case: 'refused', value: { message } });
       return;

@@ -2,14 +2,14 @@
  * Job control as one thing: takes partitions, runs the scheduling parts and their background work.
  * See core.ts for what holds.
  */
-import type { Partitions } from '../adapters/partitions.ts';
+import { type Lane, laneOf } from '../domain/lane.ts';
 import { Commands } from './commands.ts';
-import { type CoreOptions, SchedulerCore } from './core.ts';
+import { type CoreOptions, type Ownership, SchedulerCore } from './core.ts';
 import { Due } from './due.ts';
 import { Executors } from './executors.ts';
 import { Reports } from './reports.ts';
 import { Submissions } from './submissions.ts';
-import { adoptSleepers } from './takeover.ts';
+import { adoptSleepers, adoptStragglers } from './takeover.ts';
 import { Waits } from './waits.ts';
 
 const sweepMs = 250;
@@ -43,7 +43,7 @@ export class Scheduler {
     this.executors = new Executors(this.core, reports);
   }
 
-  set leases(leases: Partitions) {
+  set leases(leases: Ownership) {
     this.core.leases = leases;
   }
 
@@ -53,16 +53,47 @@ export class Scheduler {
   }
 
   taken(partition: number, epoch: number): void {
-    this.core.take(partition, epoch);
-    adoptSleepers(partition, { core: this.core, waits: this.#waits, due: this.#due }).catch(
-      (error: unknown) => {
-        this.core.options.onFailure(error);
-      },
+    const { core } = this;
+    core.take(partition, epoch);
+    const options = { core, waits: this.#waits, due: this.#due };
+    const failed = (error: unknown): void => core.failed(error, partition);
+    adoptSleepers(partition, options).catch(failed);
+    if (!core.options.shared) return;
+    core.clock.timer(core.options.stragglersMs, () => {
+      if (core.owns(partition, epoch)) adoptStragglers(partition, options).catch(failed);
+    });
+  }
+
+  /** Resolves once all that was on its way is written. */
+  lost(partition: number): Promise<void> {
+    return this.core.lose(partition);
+  }
+
+  /** By type: jobs of the partitions owned that wait for an executor; those that nobody here can run, left out. */
+  async depths(): Promise<Map<string, number>> {
+    const held = new Map<string, number>();
+    for (const { holder, record } of this.core.table.live.values())
+      if (holder !== undefined) held.set(record.type, (held.get(record.type) ?? 0) + 1);
+    const depths = new Map<string, number>();
+    for (const type of this.core.queues.keys())
+      depths.set(type, Math.max(0, (await this.#count('ready', type)) - (held.get(type) ?? 0)));
+    return depths;
+  }
+
+  /** By lane: jobs of the partitions owned that wait for something else. */
+  async sleepers(): Promise<Map<Lane, number>> {
+    const lanes = ['delayed', 'suspended', 'blocked'] as const;
+    return new Map(
+      await Promise.all(lanes.map(async (lane) => [lane, await this.#count(lane, '')] as const)),
     );
   }
 
-  lost(partition: number): void {
-    this.core.lose(partition);
+  async #count(lane: Lane, type: string): Promise<number> {
+    const { partitions, options } = this.core;
+    const counts = partitions.map((partition) =>
+      options.jobs.documents.count({ lane: laneOf(lane, partition, type), order: { gte: 0 } }),
+    );
+    return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
   }
 
   /** Time-outs, silent executors and progress, until aborted. */

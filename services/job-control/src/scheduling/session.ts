@@ -12,6 +12,8 @@ export class Session {
   readonly versions: ReadonlyMap<string, number>;
   readonly orders = new Frames<ExecutorOrder>(textOf);
   readonly held = new Map<string, LiveJob>();
+  /** What it held when its partition went to another instance, and under which token. */
+  readonly gone = new Map<string, bigint>();
   limit: number;
   /** Monotonic: when it was last heard of. */
   heardAt: number;
@@ -76,19 +78,27 @@ export class Sessions {
     return (this.#byType.get(type)?.size ?? 0) > 0;
   }
 
-  /** Whoever has most room left, those with the job's own version of the definition first. */
-  pick(type: string, version: number): Session | undefined {
+  /** Whoever has most room left, those with the job's own version of the definition first; `strict`: only those. */
+  pick(type: string, version: number, strict: boolean): Session | undefined {
     let best: Session | undefined;
     let bestSame = false;
     for (const session of this.#byType.get(type) ?? []) {
       if (session.free <= 0) continue;
       const same = session.versions.get(type) === version;
+      if (strict && !same) continue;
       if (best === undefined || (same && !bestSame) || (same === bestSame && session.free > best.free)) {
         best = session;
         bestSame = same;
       }
     }
     return best;
+  }
+
+  /** Somebody connected runs this very version. */
+  knows(type: string, version: number): boolean {
+    for (const session of this.#byType.get(type) ?? [])
+      if (!session.leaving && session.versions.get(type) === version) return true;
+    return false;
   }
 
   hasRoom(type: string): boolean {

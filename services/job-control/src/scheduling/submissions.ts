@@ -4,10 +4,10 @@
  * parent's record before it exists, so none is ever without its parent knowing.
  */
 import type { NewJob } from '@nephos/proto/nephos/jobs/v1/jobs';
-import { AlreadyExists, Invalid } from '@nephos/service';
+import { AlreadyExists, Invalid, Unavailable } from '@nephos/service';
 import type { Stored } from '@nephos/store';
 import { partitionOf } from '../domain/lane.ts';
-import type { JobRecord } from '../domain/record.ts';
+import { isOver, type JobRecord } from '../domain/record.ts';
 import { checkSubmission, isRepetition, recordOf } from '../domain/submission.ts';
 import type { SchedulerCore } from './core.ts';
 import type { LiveJob } from './live-job.ts';
@@ -74,6 +74,8 @@ export class Submissions {
       const { stored } = made;
       return { fresh: true, stored };
     } catch (error) {
+      // It may be stored all the same, and in no queue: where the store is shared, the partition is read anew.
+      if (error instanceof Unavailable && this.#core.options.shared) this.#core.failed(error, partition);
       if (!(error instanceof AlreadyExists)) throw error;
       return { fresh: false, stored: await this.#existing(job, family) };
     } finally {
@@ -86,7 +88,11 @@ export class Submissions {
   async #existing(job: NewJob, { parent }: Family): Promise<Stored<JobRecord>> {
     const { options, table } = this.#core;
     const stored = table.live.get(job.uid)?.stored ?? (await options.jobs.get(job.uid));
-    if (stored !== undefined && isRepetition(stored.value, job, parent)) return stored;
+    if (stored !== undefined && isRepetition(stored.value, job, parent)) {
+      // A former owner may have stored it after its lanes were read here.
+      if (!isOver(stored.value)) await this.#core.surface(stored);
+      return stored;
+    }
     throw new Invalid('REQUEST_ID_REUSED', `job ${job.uid} exists and is another: mint a new uid`);
   }
 }

@@ -37,6 +37,30 @@ export async function adoptSleepers(partition: number, options: TakeoverOptions)
   }
 }
 
+/**
+ * What a predecessor that stood still had on its way to the store, and what came through only after this instance had
+ * read the lanes: looked for once more, when the longest that such a write can take is over.
+ */
+export async function adoptStragglers(partition: number, options: TakeoverOptions): Promise<void> {
+  const { core } = options;
+  const epoch = core.table.epoch(partition);
+  for (const [type, queue] of core.queues) {
+    const lane = laneOf('ready', partition, type);
+    let cursor: string | undefined;
+    do {
+      const page = await core.options.jobs.find({
+        where: { lane, order: { lte: queue.cursor(partition) } },
+        orderBy: 'lane',
+        limit: pageSize,
+        ...(cursor !== undefined && { cursor }),
+      });
+      for (const stored of page.items) if (stored.value.epoch < epoch) await core.surface(stored);
+      cursor = page.nextCursor;
+    } while (cursor !== undefined);
+  }
+  await adoptSleepers(partition, options);
+}
+
 async function adoptOne(
   stored: Stored<JobRecord>,
   lane: string,
