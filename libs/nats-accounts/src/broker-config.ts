@@ -44,6 +44,8 @@ export async function brokerConfig(keys: BrokerKeys, resolverDir: string): Promi
   const platformToken = await encodeAccount('NEPHOS', platform, account, { signer });
   return [
     `operator: ${operatorToken}`,
+    // A client signs before it is let in, and may be one of many that come back at once.
+    'authorization { timeout: 15 }',
     `system_account: ${systemKey}`,
     'resolver {',
     '  type: full',

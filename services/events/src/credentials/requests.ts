@@ -1,7 +1,7 @@
 /** What a caller may ask of a credential, checked word by word: nothing of it reaches the broker unchecked. Pure. */
 import type { EventFilter } from '@nephos/events';
 import type { EventSlice, EventStart } from '@nephos/proto/nephos/events/v1/credential';
-import { checkOwner, fieldInvalid, parseResourceName, refuseFields } from '@nephos/service';
+import { checkOwner, fieldInvalid, isUid, refuseFields } from '@nephos/service';
 import type { SliceRecord, StartRecord } from './record.ts';
 
 const entityWord = /^[a-z][a-z0-9_-]{0,62}$/;
@@ -48,8 +48,9 @@ function checkedOwner(owner: string): string {
 }
 
 function checkedZone(zone: string): string {
-  if (zone !== '') parseResourceName('zones', zone, 'credential.slice.zone');
-  return zone;
+  const [collection, uid = '', ...rest] = zone.split('/');
+  if (zone === '' || (collection === 'zones' && isUid(uid) && rest.length === 0)) return zone;
+  throw fieldInvalid('credential.slice.zone', 'is no name of a zone, zones/{uid}');
 }
 
 function checkedEntity(entity: string): string {
