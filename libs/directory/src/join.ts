@@ -44,7 +44,7 @@ export async function joinDirectory(
   ctx.resources.use(member);
   if (endpoint !== undefined) {
     member.list(directoryService);
-    register(ctx, endpoint, options, member, folder);
+    if (options.registers !== false) register(ctx, endpoint, options, member, folder);
   }
   return member;
 }

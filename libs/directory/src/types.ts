@@ -19,6 +19,8 @@ export type DirectoryEndpoint = Pick<
 >;
 
 export interface JoinOptions {
+  /** False: it finds others and is found by none, as a program that only calls. Default true. */
+  readonly registers?: boolean;
   /** Full names of the gRPC services that this instance serves; default: all that its server has. */
   readonly services?: readonly string[];
   /** What callers can select by, e.g. `{ agent: 'abc' }`. */

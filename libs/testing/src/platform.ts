@@ -46,6 +46,8 @@ export interface InProcessOptions extends PlatformOptions {
 
 export interface Platform<S extends PlatformService = PlatformService> extends AsyncDisposable {
   readonly data: string;
+  /** Where the services but the host agent keep their records; undefined: in files below `data`. */
+  readonly store: string | undefined;
   readonly nats: NatsServer;
   /** The first instance of each. */
   readonly services: Readonly<Record<ServiceName, S>>;
@@ -105,6 +107,7 @@ async function start<S extends PlatformService>(
   const all = opening.move();
   return {
     data,
+    store: options.store,
     nats,
     services: Object.fromEntries(serviceNames.map((name) => [name, replicas[name][0]])) as Record<
       ServiceName,
@@ -194,7 +197,7 @@ const member = defineService({
   version: '0.1.0',
   config: {},
   start: async (ctx) => {
-    await joinDirectory(ctx);
+    await joinDirectory(ctx, { registers: false });
   },
 });
 

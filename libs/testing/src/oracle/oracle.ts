@@ -3,7 +3,7 @@ import { systemClock } from '@nephos/service';
 import type { Platform } from '../platform.ts';
 import { serviceNames } from '../services.ts';
 import { type Counter, type EventVerdict, judgeEvents, type SeenEvent } from './judge.ts';
-import { readCounters, readDocuments } from './store-reader.ts';
+import { readCounters, readDocuments, type Stores } from './store-reader.ts';
 import { readDirectoryCounters, readEvents } from './stream-reader.ts';
 import { faultsOf, lookAtWorld } from './world.ts';
 
@@ -28,9 +28,10 @@ export async function judge(platform: Platform): Promise<Verdict> {
     await Promise.all(platform.replicas[name].map((service) => service.stop()));
   }
   const seen = await readEvents(platform.nats);
-  const counters = [...readCounters(platform.data), ...(await readDirectoryCounters(platform.nats))];
+  const counters = [...(await readCounters(platform)), ...(await readDirectoryCounters(platform.nats))];
   const events = judgeEvents(seen, counters);
-  return { events, seen, counters, problems: [...world, ...claimFaults(platform.data), ...events.problems] };
+  const claims = await claimFaults(platform);
+  return { events, seen, counters, problems: [...world, ...claims, ...events.problems] };
 }
 
 /** What is wrong with the world once it is at rest, or still when the time is up. */
@@ -52,9 +53,9 @@ interface PlacedVm {
 }
 
 /** Claims in the ledgers against the VMs that say they are placed. */
-function claimFaults(data: string): string[] {
-  const vms = readDocuments<PlacedVm>(data, 'orchestrator', 'vms');
-  const ledgers = readDocuments<Ledger>(data, 'orchestrator', 'host_capacity');
+async function claimFaults(stores: Stores): Promise<string[]> {
+  const vms = await readDocuments<PlacedVm>(stores, 'orchestrator', 'vms');
+  const ledgers = await readDocuments<Ledger>(stores, 'orchestrator', 'host_capacity');
   const faults: string[] = [];
   for (const [hostUid, { claims }] of ledgers) {
     for (const vmUid of Object.keys(claims)) {

@@ -1,19 +1,32 @@
 /**
- * Reads the services' stores from their files, once the services have ended: counters and pending events of every
- * entity, and single documents. It opens the files itself, past libs/store, whose work it judges.
+ * Reads the services' stores, once the services have ended: counters and pending events of every entity, and single
+ * documents, from SQLite files and, where the platform has one, from its MongoDB server. It opens them itself, past
+ * libs/store, whose work it judges.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import type { Platform } from '../platform.ts';
+import { serviceNames } from '../services.ts';
 import type { Counter } from './judge.ts';
+import { readMongoCounters, readMongoDocuments } from './mongo-reader.ts';
 
-/** Every entity of which events were written, of all the stores below the platform's data folder. */
-export function readCounters(data: string): Counter[] {
-  return storesIn(data).flatMap((file) => withStore(file, countersOf));
+/** Where the stores are. */
+export type Stores = Pick<Platform, 'data' | 'store'>;
+
+/** Every entity of which events were written, of all the platform's stores. */
+export async function readCounters({ data, store }: Stores): Promise<Counter[]> {
+  const shared = store === undefined ? [] : await readMongoCounters(store, serviceNames);
+  return [...storesIn(data).flatMap((file) => withStore(file, countersOf)), ...shared];
 }
 
 /** The documents of a collection by their id; none where the store has no such collection. */
-export function readDocuments<T>(data: string, service: string, collection: string): Map<string, T> {
+export async function readDocuments<T>(
+  { data, store }: Stores,
+  service: string,
+  collection: string,
+): Promise<Map<string, T>> {
+  if (store !== undefined) return await readMongoDocuments<T>(store, service, collection);
   const file = path.join(data, service, `${service}.db`);
   if (!existsSync(file)) return new Map();
   return withStore(file, (store) => {
