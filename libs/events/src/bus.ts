@@ -9,6 +9,7 @@ import { connect, credsAuthenticator } from '@nats-io/transport-node';
 import { credsReader } from '@nephos/nats-accounts';
 import type { Clock } from '@nephos/service';
 import type { EventsContext, EventsLog } from './context.ts';
+import { answerDiscovery, type Discoverable } from './discovery.ts';
 import { Publisher } from './publisher.ts';
 import { ensureStreams, type Incarnation, type StreamOptions } from './streams.ts';
 
@@ -48,13 +49,17 @@ export interface BusOptions extends EventsContext {
   readonly verifyMs?: number;
 }
 
-/** A service's context: the address is its NEPHOS_NATS, the credentials are those of NEPHOS_NATS_CREDS. */
-export interface BusContext extends EventsContext {
+/**
+ * A service's context: the address is its NEPHOS_NATS, the credentials are those of NEPHOS_NATS_CREDS. A whole
+ * ServiceContext also makes the service answer NATS's service discovery.
+ */
+export interface BusContext extends EventsContext, Partial<Omit<Discoverable, 'name' | 'config'>> {
   readonly config: {
     readonly nats: string | URL;
     readonly natsCreds?: string;
     readonly natsReplicas?: number;
     readonly schemaBase?: string;
+    readonly zone?: string;
   };
 }
 
@@ -67,7 +72,13 @@ export async function connectBus(context: BusOptions | BusContext): Promise<Bus>
   if (options.natsCreds) credsReader(options.natsCreds)();
   const bus = new NatsBus(options);
   context.resources?.use(bus);
+  if (!('nats' in context) && isDiscoverable(context)) answerDiscovery(bus, context);
   return bus;
+}
+
+function isDiscoverable(context: BusContext): context is BusContext & Discoverable {
+  const { instanceId, version, server, lifecycle, config } = context;
+  return [instanceId, version, server, lifecycle, config.zone].every((part) => part !== undefined);
 }
 
 function partsOf(context: BusContext): EventsContext {
