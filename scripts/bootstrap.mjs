@@ -37,7 +37,10 @@ if (program === undefined) {
 const interrupt = (signal) => process.exit(128 + os.constants.signals[signal]);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, interrupt);
 try {
-  const ready = await setUp({ wantGuests: !(mode === 'start' && args.includes('--simulate')) });
+  const ready = await setUp({
+    wantGuests: !(mode === 'start' && args.includes('--simulate')),
+    wantTestServers: mode !== 'start',
+  });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.off(signal, interrupt);
   process.exitCode = await program(ready);
 } catch (error) {

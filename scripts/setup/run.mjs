@@ -13,8 +13,11 @@ function lastLines(file, count) {
   return fs.readFileSync(file, 'utf8').trimEnd().split('\n').slice(-count).join('\n');
 }
 
-/** Resolves with what the program wrote to stdout; rejects with the end of its log when it fails. */
-export function run(command, args, { log, env = {} }) {
+/**
+ * Resolves with what the program wrote to stdout; rejects with the end of its log when it fails, or after
+ * `longestMs` (0: it may take as long as it likes).
+ */
+export function run(command, args, { log, env = {}, longestMs = 0 }) {
   fs.mkdirSync(logs, { recursive: true });
   const logFile = path.join(logs, log);
   const out = fs.openSync(logFile, 'a');
@@ -24,6 +27,7 @@ export function run(command, args, { log, env = {} }) {
       cwd: repo,
       env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', out],
+      timeout: longestMs,
     });
     let stdout = '';
     child.stdout.setEncoding('utf8').on('data', (text) => {

@@ -4,6 +4,7 @@
 import { protosAreCurrent } from '../generate-protos.mjs';
 import * as debian from './debian-packages.mjs';
 import { buildGuestImage, guestImage } from './guest-image.mjs';
+import { getMongoServer, mongoServerIsWanted } from './mongo-server.mjs';
 import { installNodeModules, nodeModulesAreCurrent } from './node-modules.mjs';
 import { findNode24 } from './node24.mjs';
 import { run } from './run.mjs';
@@ -14,13 +15,14 @@ async function phase(name, work) {
   console.log(`  ${name.padEnd(34)} ${((performance.now() - began) / 1000).toFixed(1)} s`);
 }
 
-/** What is missing. Without `wantGuests` nothing for real virtual machines is looked for. */
-function lookAround(wantGuests) {
+/** What is missing. Without `wantGuests` nothing for real virtual machines is looked for, and so on. */
+function lookAround({ wantGuests, wantTestServers }) {
   const image = guestImage();
   return {
     nodeModules: !nodeModulesAreCurrent(),
     protos: !protosAreCurrent(),
     guest: wantGuests && image === undefined,
+    mongo: wantTestServers && mongoServerIsWanted(),
     debian: debian.missingOf([
       ...debian.messageBus,
       ...(wantGuests ? debian.realGuests : []),
@@ -52,6 +54,11 @@ function announce(missing) {
   if (missing.guest) {
     console.log(
       '  - build the guest image, a tiny Linux to boot as a VM, from Debian packages unpacked in .cache',
+    );
+  }
+  if (missing.mongo) {
+    console.log(
+      '  - get a server for the tests that need MongoDB: FerretDB with Go, or mongo-java-server with Maven',
     );
   }
   console.log('');
@@ -89,12 +96,17 @@ async function getGuestTools(missing, wantGuests) {
  * Makes the machine ready. Resolves with the guest image's path, or with why there can be no real guest.
  * Rejects when the platform cannot run at all.
  */
-export async function setUp({ wantGuests }) {
-  const missing = lookAround(wantGuests);
-  const nothing = !missing.nodeModules && !missing.protos && !missing.guest && missing.debian.length === 0;
+export async function setUp({ wantGuests, wantTestServers }) {
+  const missing = lookAround({ wantGuests, wantTestServers });
+  const { nodeModules, protos, guest, mongo } = missing;
+  const nothing = !nodeModules && !protos && !guest && !mongo && missing.debian.length === 0;
   if (!nothing) announce(missing);
-  // Both are let end before either failure is told: what succeeded need not be done again.
-  const outcomes = await Promise.allSettled([getPrograms(missing), getGuestTools(missing, wantGuests)]);
+  // All are let end before a failure is told: what succeeded need not be done again.
+  const outcomes = await Promise.allSettled([
+    getPrograms(missing),
+    getGuestTools(missing, wantGuests),
+    ...(mongo ? [phase('MongoDB server for tests', getMongoServer)] : []),
+  ]);
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
   const noGuests = outcomes[1].value;
   if (!nothing) console.log('');

@@ -196,12 +196,21 @@ export interface CommittedEvent {
   readonly event: PendingEvent;
 }
 
+/** Events of a document that are published, up to a sequence. */
+export interface Cleared {
+  readonly collection: string;
+  readonly id: string;
+  readonly upToSeq: number;
+}
+
 /** What the relay sees. */
 export interface Outbox {
   /** Documents with pending events, ordered by key; may return fewer than `limit` though there are more: empty is the end. */
   pending(options: { readonly limit: number; readonly after?: string }): Promise<PendingDocument[]>;
   /** Forgets events with `seq <= upToSeq`. Touches neither revision nor eventSeq. Idempotent. */
   clear(collection: string, id: string, upToSeq: number): Promise<void>;
+  /** The same for many documents at once; where it fails, some may be cleared. */
+  clearAll(cleared: readonly Cleared[]): Promise<void>;
   /** Called after each commit of this process that left pending events. */
   onPending(listener: (committed: readonly CommittedEvent[]) => void): Disposable;
   /** Deletes tombstones removed longer ago than this whose events are all cleared; returns how many. */

@@ -1,6 +1,13 @@
 // What a database has to do for the store; everything else (schemas, cursors, modify, collapsing) is shared.
 // Owner: libs/store; one implementation an adapter. Invariant: a promise that resolved stands for synced data.
-import type { Expected, IndexDefinition, Json, PendingDocument, PendingEvent } from './collection.ts';
+import type {
+  Cleared,
+  Expected,
+  IndexDefinition,
+  Json,
+  PendingDocument,
+  PendingEvent,
+} from './collection.ts';
 import type { JsonText } from './json-text.ts';
 import type { Plan } from './plan.ts';
 
@@ -78,6 +85,8 @@ export interface Driver {
   ): Promise<void>;
   pending(limit: number, after: string | undefined): Promise<PendingDocument[]>;
   clear(collection: string, id: string, upToSeq: number): Promise<void>;
+  /** Where one operation can clear many; without it each is cleared by itself. */
+  clearAll?(cleared: readonly Cleared[]): Promise<void>;
   /** Deletes at most `limit` tombstones removed before that time that have no pending events; returns how many. */
   sweepTombstones(removedBefore: number, limit: number): Promise<number>;
   ping(): Promise<void>;

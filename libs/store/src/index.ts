@@ -1,6 +1,7 @@
 // The surface of @nephos/store.
 export type {
   Change,
+  Cleared,
   Collection,
   CollectionDefinition,
   CommittedEvent,

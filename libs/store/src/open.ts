@@ -2,7 +2,7 @@
 // Invariant: one definition a collection name in a store, so that two parts of a service cannot disagree on it.
 
 import type { Clock } from '@nephos/service';
-import { Invalid, Unavailable } from '@nephos/service';
+import { Invalid } from '@nephos/service';
 import type {
   Collection,
   CollectionDefinition,
@@ -19,11 +19,22 @@ import { SqliteDriver } from './sqlite/driver.ts';
 
 const defaultMaxWaiting = 50_000;
 
-/** Throws `Invalid` on a URL that no adapter serves, `Unavailable` when another process holds the file. */
+/**
+ * Throws `Invalid` on a URL that no adapter serves, `Unavailable` when another process holds the file, or MongoDB
+ * cannot be reached.
+ */
 export async function openStore(options: StoreOptions): Promise<Store> {
-  const { url, clock, log } = options;
+  const { url, clock, log, maxWaiting = defaultMaxWaiting } = options;
+  if (/^mongodb(\+srv)?:/.test(url)) {
+    // Loaded by need: most stores are files, and the driver is large.
+    const { openMongo } = await import('./mongo/open.ts');
+    const driver = await openMongo(url, { clock, log, maxWaiting });
+    // A server that is away comes back: there is no failure that ends the store.
+    const failure = new Promise<Error>(() => undefined);
+    return new OpenStore(driver, { exclusive: false, failure, clock, log });
+  }
   const file = sqliteFile(url);
-  const channel = await WorkerChannel.open(file, options.maxWaiting ?? defaultMaxWaiting);
+  const channel = await WorkerChannel.open(file, maxWaiting);
   log?.info({ file }, 'store opened');
   void channel.failure.then((error) => log?.error({ err: error, file }, 'store failed'));
   return new OpenStore(new SqliteDriver(channel), { exclusive: true, failure: channel.failure, clock, log });
@@ -86,14 +97,11 @@ class OpenStore implements Store {
 
 function sqliteFile(url: string): string {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
-  if (parsed?.protocol === 'mongodb:' || parsed?.protocol === 'mongodb+srv:') {
-    throw new Unavailable('SERVICE_UNAVAILABLE', 'this version of the store has no MongoDB adapter');
-  }
   const file = parsed === undefined ? '' : decodeURIComponent(parsed.pathname);
   if (url.startsWith('sqlite:///') && file.length > 1 && !file.endsWith('/')) return file;
   throw new Invalid(
     'FIELD_INVALID',
-    `a store's URL looks like sqlite:///absolute/path/file.db, not ${redacted(parsed)}`,
+    `a store's URL looks like sqlite:///absolute/path/file.db or mongodb://host/database, not ${redacted(parsed)}`,
   );
 }
 

@@ -4,6 +4,7 @@
 // only: a crash loses them, `pending` still has the events.
 import { type Clock, Invalid } from '@nephos/service';
 import type {
+  Cleared,
   CollectionDefinition,
   CommittedEvent,
   Json,
@@ -43,6 +44,14 @@ export class OutboxHub implements Outbox {
   async clear(collection: string, id: string, upToSeq: number): Promise<void> {
     checkWhole('upToSeq', upToSeq);
     await this.#driver.clear(collection, id, upToSeq);
+  }
+
+  async clearAll(cleared: readonly Cleared[]): Promise<void> {
+    for (const { upToSeq } of cleared) checkWhole('upToSeq', upToSeq);
+    if (this.#driver.clearAll) return await this.#driver.clearAll(cleared);
+    await Promise.all(
+      cleared.map(({ collection, id, upToSeq }) => this.#driver.clear(collection, id, upToSeq)),
+    );
   }
 
   onPending(listener: Listener): Disposable {

@@ -37,5 +37,5 @@ export function serviceStoreUrl(url: string, service: string): string {
   // The driver would look users up in the path's database, which is no longer the one that was written.
   if (path !== '' && server.includes('@') && !options.has('authSource')) options.set('authSource', path);
   const database = `${prefix}_${service.replaceAll('-', '_')}`;
-  return `${server}/${database}${options.size === 0 ? '' : `?${options}`}`;
+  return `${server}/${database}${options.size === 0 ? '' : `?${options.toString()}`}`;
 }

@@ -1,7 +1,14 @@
 // The SQLite driver: turns the store's operations into messages for the worker thread, and refusals into errors.
 // Owner: the SQLite adapter. Holds nothing but the shape of the open collections.
 import { Exhausted, Internal, Invalid, Precondition } from '@nephos/service';
-import type { Expected, IndexDefinition, Json, PendingDocument, PendingEvent } from '../collection.ts';
+import type {
+  Cleared,
+  Expected,
+  IndexDefinition,
+  Json,
+  PendingDocument,
+  PendingEvent,
+} from '../collection.ts';
 import type { Driver, EventToAdd, Row, WriteRequest, Written } from '../driver.ts';
 import { alreadyExists, conflict, notFound, wasRemoved } from '../failures.ts';
 import type { Plan } from '../plan.ts';
@@ -24,6 +31,8 @@ import type { WrittenRow } from './writes.ts';
 
 /** Text of one document, and of one event. */
 const maxTextLength = 8 * 1024 * 1024;
+/** Documents cleared by one operation: others wait for it. */
+const clearedAtOnce = 500;
 /** What an operation without text weighs in the queue. */
 const bareBytes = 200;
 
@@ -102,6 +111,13 @@ export class SqliteDriver implements Driver {
 
   async clear(collection: string, id: string, upToSeq: number): Promise<void> {
     await this.#ask({ op: 'clear', collection, id, upToSeq });
+  }
+
+  async clearAll(cleared: readonly Cleared[]): Promise<void> {
+    const events = cleared.map(({ collection, id, upToSeq }) => [collection, id, upToSeq] as const);
+    for (let from = 0; from < events.length; from += clearedAtOnce) {
+      await this.#ask({ op: 'clearAll', events: events.slice(from, from + clearedAtOnce) });
+    }
   }
 
   async sweepTombstones(removedBefore: number, limit: number): Promise<number> {

@@ -6,7 +6,7 @@ import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { type CollectionStatements, statementsOf } from './collection-statements.ts';
-import { clear, collapse, pending, pendingOf, sweep } from './events.ts';
+import { clear, clearAll, collapse, pending, pendingOf, sweep } from './events.ts';
 import type { Operation, Refusal, Reply } from './protocol.ts';
 import { selectCount, selectRows } from './select.ts';
 import { type ResultRow, Statements } from './statements.ts';
@@ -112,6 +112,8 @@ export class Engine {
         return pending(this.#statements, operation);
       case 'clear':
         return clear(this.#statements, operation);
+      case 'clearAll':
+        return clearAll(this.#statements, operation);
       case 'collapse':
         return collapse(this.#statements, operation);
       case 'sweep':

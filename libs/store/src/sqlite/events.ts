@@ -43,12 +43,14 @@ export function pending(statements: Statements, { limit, after }: Of<'pending'>)
   return found;
 }
 
+const deleteCleared = 'DELETE FROM outbox WHERE collection = ? AND id = ? AND seq <= ?';
+
 export function clear(statements: Statements, { collection, id, upToSeq }: Of<'clear'>): void {
-  statements.run('DELETE FROM outbox WHERE collection = ? AND id = ? AND seq <= ?', [
-    collection,
-    id,
-    upToSeq,
-  ]);
+  statements.run(deleteCleared, [collection, id, upToSeq]);
+}
+
+export function clearAll(statements: Statements, { events }: Of<'clearAll'>): void {
+  for (const event of events) statements.run(deleteCleared, event);
 }
 
 /** Only while the head is still exactly what the caller collapsed. */

@@ -32,6 +32,10 @@ export type Operation =
   | WriteOperation
   | { readonly op: 'pendingOf'; readonly collection: string; readonly id: string }
   | {
+      readonly op: 'clearAll';
+      readonly events: readonly (readonly [collection: string, id: string, upToSeq: number])[];
+    }
+  | {
       readonly op: 'collapse';
       readonly collection: string;
       readonly id: string;

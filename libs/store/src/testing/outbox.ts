@@ -2,8 +2,9 @@
 
 import { describe, expect, test } from '@jest/globals';
 import { offsetClock, systemClock } from '@nephos/service';
-import type { CommittedEvent, PendingDocument, Store } from '../collection.ts';
+import type { CommittedEvent, Json, PendingDocument, Store } from '../collection.ts';
 import { defineCollection } from '../definition.ts';
+import { JsonText } from '../json-text.ts';
 import { type OpenFresh, opened, parts, withStore } from './fixture.ts';
 
 const day = 24 * 3600 * 1000;
@@ -48,6 +49,41 @@ export function outboxTests(openFresh: OpenFresh): void {
         expect(await collection.get('one')).toMatchObject({ revision: 3, eventSeq: 2 });
         expect(await collection.update('one', 3, {}, null)).toMatchObject({ eventSeq: 3 });
         expect((await allPending(store))[0]?.events).toMatchObject([{ seq: 3, payload: null }]);
+      }));
+
+    test('clears many documents at once', () =>
+      withStore(openFresh, async (store) => {
+        const [first, second] = [await store.collection(parts), await store.collection(summed)];
+        await Promise.all(Array.from({ length: 1200 }, (_, n) => first.insert(`id/${n}`, {}, n)));
+        await second.insert('kept', { n: 1 }, 1);
+        await second.update('kept', 1, { n: 2 }, 2);
+        const cleared = Array.from({ length: 1200 }, (_, n) => ({
+          collection: 'parts',
+          id: `id/${n}`,
+          upToSeq: 1,
+        }));
+        await store.outbox.clearAll([
+          ...cleared,
+          { collection: 'summed', id: 'kept', upToSeq: 1 },
+          { collection: 'summed', id: 'none', upToSeq: 1 },
+        ]);
+        expect((await allPending(store)).map(({ id, events }) => [id, events[0]?.seq])).toEqual([
+          ['kept', 2],
+        ]);
+        await store.outbox.clearAll([]);
+      }));
+
+    test('takes an event that its writer has encoded', () =>
+      withStore(openFresh, async (store) => {
+        const collection = await store.collection(parts);
+        const heard: unknown[] = [];
+        using _hints = store.outbox.onPending((committed) => heard.push(committed[0]?.event.payload));
+        const given = new JsonText('{"verb":"made","of":["ü",null]}') as unknown as Json;
+        await collection.insert('one', {}, given);
+        await collection.batch([{ kind: 'update', id: 'one', expected: 1, value: {}, event: given }]);
+        const payload = { verb: 'made', of: ['ü', null] };
+        expect((await allPending(store))[0]?.events).toMatchObject([{ payload }, { payload }]);
+        expect(heard).toEqual([given, given]);
       }));
 
     test('pages through documents of all collections', () =>
