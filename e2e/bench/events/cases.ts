@@ -30,6 +30,7 @@ function burstRound(side: Side, { kind, entities, count, subscribers }: Bursts, 
   return async () => {
     const from = kind === 'insert' ? next : firstNumber;
     next += count;
+    await side.writer.ask('prepare', { from, count, kind });
     const before = await side.cpu();
     const handled = side.subscriber.ask('expect', { from, count: count * subscribers });
     let began = Infinity;

@@ -24,6 +24,8 @@ export interface PacedTimes {
 }
 
 export type WriterCommands = {
+  /** Makes what is to be written, as far as that is the application's own work. */
+  prepare(input: Omit<Burst, 'window'>): Promise<void>;
   /** Gives when the first write was asked for. */
   burst(input: Burst): Promise<number>;
   paced(input: Paced): Promise<PacedTimes>;

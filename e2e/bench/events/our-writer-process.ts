@@ -7,7 +7,7 @@ import type { Burst, Paced, WriterCommands } from './commands.ts';
 import { uidOf } from './commands.ts';
 import { burst, paced } from './load.ts';
 import { silentContext } from './silent.ts';
-import { newVm, toggled, vmEntity } from './vm-entity.ts';
+import { newVm, toggled, type VmRecord, vmEntity } from './vm-entity.ts';
 
 const [nats = '', folder = ''] = process.argv.slice(2);
 const open = new AsyncDisposableStack();
@@ -17,11 +17,20 @@ const bus = open.use(await connectBus({ ...silentContext, nats }));
 const relay = open.use(startRelay(silentContext, { store, bus }));
 await bus.ready();
 
-const insert = (number: number) => vms.insert(uidOf(number), newVm(number));
+const prepared = new Map<number, VmRecord>();
+
+async function prepare({ from, count, kind }: Omit<Burst, 'window'>): Promise<void> {
+  prepared.clear();
+  if (kind === 'update') return;
+  for (let number = from; number < from + count; number += 1) prepared.set(number, newVm(number));
+}
+
+const insert = (number: number) => vms.insert(uidOf(number), prepared.get(number) ?? newVm(number));
 const update = (number: number) => vms.modify(uidOf(number), toggled);
 
 answer<WriterCommands>(
   {
+    prepare,
     burst: (input: Burst) => burst(input, input.kind === 'insert' ? insert : update),
     paced: (input: Paced) => paced(input, insert),
     settle: () => relay.flush(),

@@ -22,6 +22,7 @@ const publish = (number: number) => {
 
 answer<WriterCommands>(
   {
+    prepare: async () => undefined,
     burst: (input: Burst) => burst(input, publish),
     paced: (input: Paced) => paced(input, publish),
     settle: async () => undefined,

@@ -7,14 +7,24 @@ import type { EntityEvent } from './cloudevent.ts';
  * Resolves with the handler, or throws `Unavailable` when it took longer than `timeoutMs` (undefined: no limit). A
  * handler that goes on although its signal aborted is let be: nobody waits for it any more.
  */
-export async function callHandler(
+export function callHandler(
   clock: Clock,
   event: EntityEvent,
   timeoutMs: number | undefined,
   stopping: AbortSignal,
   handle: (signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
-  if (timeoutMs === undefined) return await inTraceOf(event, () => handle(stopping));
+  return timeoutMs === undefined
+    ? inTraceOf(event, () => handle(stopping))
+    : within(clock, timeoutMs, stopping, (signal) => inTraceOf(event, () => handle(signal)));
+}
+
+async function within(
+  clock: Clock,
+  timeoutMs: number,
+  stopping: AbortSignal,
+  handle: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
   const late = new AbortController();
   const signal = AbortSignal.any([late.signal, stopping]);
   const isLate = Promise.withResolvers<never>();
@@ -23,7 +33,7 @@ export async function callHandler(
     late.abort(error);
     isLate.reject(error);
   });
-  await Promise.race([inTraceOf(event, () => handle(signal)), isLate.promise]);
+  await Promise.race([handle(signal), isLate.promise]);
 }
 
 function inTraceOf(event: EntityEvent, run: () => Promise<void>): Promise<void> {

@@ -12,6 +12,7 @@ import { encodeWithin } from './bounded-event.ts';
 import type { Bus, Session } from './bus.ts';
 import { eventId, isRemoval, payloadOf, removedHeader } from './cloudevent.ts';
 import type { EventsContext, EventsLog } from './context.ts';
+import { Clearing } from './relay-clearing.ts';
 import { Fence } from './relay-fence.ts';
 import { type Lane, Lanes } from './relay-lanes.ts';
 import { RelayMeter, type RelayMetrics } from './relay-metrics.ts';
@@ -59,6 +60,7 @@ class OutboxRelay implements Relay {
   readonly #pollMs: number;
   readonly #lanes: Lanes;
   readonly #meter: RelayMeter;
+  readonly #clearing: Clearing;
   readonly #fence: Fence;
   readonly #restatement: Restatement;
   readonly #closing = new AbortController();
@@ -81,6 +83,8 @@ class OutboxRelay implements Relay {
     this.#pollMs = options.pollMs ?? 5_000;
     this.#lanes = new Lanes(options.store.exclusive);
     this.#meter = this.#resources.use(new RelayMeter(context, this.#lanes));
+    const onCleared = (lane: Lane): void => this.#lanes.drop(lane);
+    this.#clearing = new Clearing(options.store.outbox, context.log, onCleared);
     const onTakenBack = (count: number): void => this.#meter.takenBack(count);
     this.#fence = new Fence({ ...context, store: options.store, onTakenBack });
     this.#restatement = new Restatement(options.store, context, this.#fence);
@@ -112,7 +116,8 @@ class OutboxRelay implements Relay {
     while (this.#session && this.#inFlight > 0 && this.#clock.monotonic() < deadline)
       await this.#clock.sleep(5);
     await this.#loop;
-    await Promise.all(this.#lanes.acknowledged().map((lane) => this.#clear(lane)));
+    for (const lane of this.#lanes.acknowledged()) this.#clearing.want(lane);
+    await this.#clearing.settled();
     await this.#restatement.remember();
   }
 
@@ -130,7 +135,7 @@ class OutboxRelay implements Relay {
     this.#hearing = false;
     const acknowledged = this.#lanes.acknowledged();
     this.#lanes.reset();
-    for (const lane of acknowledged) void this.#clear(lane);
+    for (const lane of acknowledged) this.#clearing.want(lane);
   }
 
   #hear(committed: readonly CommittedEvent[]): void {
@@ -257,25 +262,8 @@ class OutboxRelay implements Relay {
 
   #goOn(lane: Lane): void {
     if (lane.unclearedCount >= clearEvery || (lane.isEmpty && lane.unclearedCount > 0))
-      void this.#clear(lane);
+      this.#clearing.want(lane);
     this.#lanes.settled(lane);
     this.#pump();
-  }
-
-  async #clear(lane: Lane): Promise<void> {
-    if (lane.clearing) return;
-    lane.clearing = true;
-    const upTo = lane.acknowledgedSeq;
-    try {
-      await failpoint('relay.clear', { collection: lane.collection, id: lane.id, upTo });
-      await this.#store.outbox.clear(lane.collection, lane.id, upTo);
-      lane.cleared(upTo);
-    } catch (error) {
-      this.#log.warn({ error, collection: lane.collection, id: lane.id }, 'clearing published events failed');
-      lane.cleared(upTo);
-    }
-    lane.clearing = false;
-    if (lane.isEmpty && lane.unclearedCount > 0) return await this.#clear(lane);
-    this.#lanes.drop(lane);
   }
 }

@@ -4,6 +4,7 @@
  * Owner: one process a name at a time. A crash leaves the position at the broker.
  */
 import { Invalid, OutOfRange, Unavailable } from '@nephos/service';
+import { Acknowledgements, quietly } from './acknowledgements.ts';
 import type { Bus, Session } from './bus.ts';
 import type { JsonObject } from './changes.ts';
 import { decodeEvent, type EntityEvent } from './cloudevent.ts';
@@ -47,6 +48,7 @@ class DurableSubscription<M> implements Subscription {
   readonly #ending = new AbortController();
   readonly #consumer: DurableConsumer;
   readonly #dispatcher: Dispatcher;
+  readonly #acknowledgements = new Acknowledgements();
   readonly #watch: SubscriptionWatch;
   readonly #redrives: RedriveListener;
   readonly #keeper: Disposable;
@@ -127,6 +129,7 @@ class DurableSubscription<M> implements Subscription {
     const grace = this.#bus.clock.timer(stopGraceMs, () => this.#ending.abort(new Error('out of time')));
     await this.#dispatcher.idle();
     grace[Symbol.dispose]();
+    this.#acknowledgements.send();
     this.#ending.abort(new Error(`subscription ${this.#name} stopped`));
     this.#keeper[Symbol.dispose]();
     this.#watch[Symbol.dispose]();
@@ -178,7 +181,7 @@ class DurableSubscription<M> implements Subscription {
     return {
       read: async (place) => {
         const incoming = await this.#consumer.read(await this.#bus.ready(this.#ending.signal), place);
-        return incoming && deliveryOf({ ...incoming, kind: 'event' });
+        return incoming && deliveryOf({ ...incoming, kind: 'event' }, this.#acknowledgements);
       },
       working: (place) =>
         quietly(() => this.#reading && this.#consumer.working(this.#reading.session, place)),
@@ -201,7 +204,7 @@ class DurableSubscription<M> implements Subscription {
   #receive(incoming: Incoming): void {
     let delivery: Delivery;
     try {
-      delivery = deliveryOf(incoming);
+      delivery = deliveryOf(incoming, this.#acknowledgements);
     } catch (error) {
       const { message, kind, ack } = incoming;
       if (kind === 'event') void this.#setAside(message.subject, message.seq, message.string(), ack, error);
@@ -235,7 +238,7 @@ class DurableSubscription<M> implements Subscription {
 }
 
 /** Throws `Invalid` on what is no event. */
-function deliveryOf({ message, kind, ack, working }: Incoming): Delivery {
+function deliveryOf({ message, kind, ack, working }: Incoming, acknowledgements: Acknowledgements): Delivery {
   const body = message.string();
   const isState = kind === 'state';
   const event = decodeEvent(message.subject, body);
@@ -244,16 +247,7 @@ function deliveryOf({ message, kind, ack, working }: Incoming): Delivery {
     body,
     natsSubject: message.subject,
     streamSequence: isState ? 0 : message.seq,
-    ack: () => quietly(ack),
+    ack: () => acknowledgements.add(ack),
     working: () => quietly(working),
   };
-}
-
-/** An acknowledgement that the connection did not take is no harm: the delivery comes again and is dropped. */
-function quietly(act: () => unknown): void {
-  try {
-    act();
-  } catch {
-    // The connection is closed.
-  }
 }

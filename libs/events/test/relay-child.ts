@@ -13,6 +13,7 @@ const deaf: Store = {
   outbox: {
     pending: (options) => store.outbox.pending(options),
     clear: () => never,
+    clearAll: () => never,
     onPending: (listener) => store.outbox.onPending(listener),
     sweepTombstones: (olderThanMs) => store.outbox.sweepTombstones(olderThanMs),
   },
