@@ -113,7 +113,7 @@ export class Watch {
   async *#states(session: Session, from: number, last: number): AsyncGenerator<JsMsg> {
     if (from >= last) return;
     const { source, over, heartbeatMs } = this.#options;
-    await using reader = await StreamReader.open(session, streams.state, source.filter, from);
+    using reader = await StreamReader.open(session, streams.state, source.filter, from);
     while (!over.aborted && !(await reader.isThrough())) {
       for await (const group of reader.pull(heartbeatMs, over)) {
         for (const message of group) {
@@ -122,14 +122,14 @@ export class Watch {
           yield message;
           if (message.seq === last) return;
         }
-        if (group.at(-1)?.info.pending === 0) break;
+        if (group.at(-1)?.info.pending === 0) return;
       }
     }
   }
 
   async *#follow(session: Session, binding: Binding): AsyncGenerator<Response> {
     const { source, over, heartbeatMs } = this.#options;
-    await using reader = await StreamReader.open(session, source.stream, source.filter, this.#stood().place);
+    using reader = await StreamReader.open(session, source.stream, source.filter, this.#stood().place);
     while (!over.aborted) {
       for await (const group of reader.pull(heartbeatMs, over)) {
         // Before any of them is told: a caller that stood still may have lost what was before them.

@@ -57,7 +57,9 @@ export class Watching {
       const over = AbortSignal.any([signal, this.#draining.signal]);
       const watch = new Watch({ bus, source, from, log, heartbeatMs, over });
       yield* watch.run();
-      if (!signal.aborted) yield { resumeToken: watch.token, message: { $case: 'drain', value: {} } };
+      // Also when the server has broken the call off by now: what is said before that still arrives.
+      if (this.#draining.signal.aborted)
+        yield { resumeToken: watch.token, message: { $case: 'drain', value: {} } };
     } finally {
       this.#open -= 1;
     }

@@ -3,21 +3,22 @@
  * group before it was taken. The broker's side of it is kept in its memory and forgotten soon after nobody reads;
  * whoever was away for longer opens another at its place.
  */
-import { type Consumer, DeliverPolicy, JetStreamError, type JsMsg } from '@nats-io/jetstream';
+import { type Consumer, DeliverPolicy, type JsMsg } from '@nats-io/jetstream';
 import { nanos } from '@nats-io/nats-core';
 import type { Session } from '@nephos/events';
 import { Unavailable } from '@nephos/service';
 
 /** The broker forgets a reader that has not asked for this long. */
 const forgottenAfterMs = 30_000;
-/** A group is no larger, whatever the reader's pace; it always has room for one message. */
-const groupBytes = 2 * 1024 * 1024;
+/** What is asked for at once: so many messages, fewer where the last ones were so large that these would be more. */
+const most = { messages: 128, bytes: 2 * 1024 * 1024 };
 
-export class StreamReader implements AsyncDisposable {
+export class StreamReader implements Disposable {
   readonly #session: Session;
   readonly #consumer: Consumer;
   /** By the broker's own count; a hole means that a message was lost on the way. */
   #delivered = 0;
+  #largest = most.bytes / 16;
 
   private constructor(session: Session, consumer: Consumer) {
     this.#session = session;
@@ -49,8 +50,10 @@ export class StreamReader implements AsyncDisposable {
    * with the pull that was made for it. Throws when the session is lost or a message was.
    */
   async *pull(waitMs: number, signal: AbortSignal): AsyncGenerator<readonly JsMsg[]> {
-    const max_bytes = groupBytes + this.#session.publisher.maxPayload;
-    const messages = await this.#consumer.fetch({ max_bytes, expires: waitMs });
+    const room = Math.floor(most.bytes / this.#largest);
+    const max_messages = Math.max(1, Math.min(most.messages, room));
+    this.#largest = 1;
+    const messages = await this.#consumer.fetch({ max_messages, expires: waitMs });
     const ends = AbortSignal.any([signal, this.#session.signal]);
     const onAbort = (): void => messages.stop();
     ends.addEventListener('abort', onAbort, { once: true });
@@ -62,12 +65,13 @@ export class StreamReader implements AsyncDisposable {
     const gather = async (): Promise<void> => {
       for await (const message of messages) {
         waiting.push(message);
+        this.#largest = Math.max(this.#largest, message.data.length);
         wake();
       }
     };
     const gathering = gather()
       .catch((error: unknown) => {
-        if (!isFull(error)) failure = error as Error;
+        failure = error as Error;
       })
       .finally(() => {
         over = true;
@@ -90,8 +94,9 @@ export class StreamReader implements AsyncDisposable {
     if (failure) throw failure;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#session.signal.aborted) await this.#consumer.delete().catch(() => false);
+  /** Not awaited: whoever leaves has no time for it, and the broker forgets the reader all the same. */
+  [Symbol.dispose](): void {
+    if (!this.#session.signal.aborted) void this.#consumer.delete().catch(() => false);
   }
 
   #checked(group: readonly JsMsg[]): readonly JsMsg[] {
@@ -103,9 +108,4 @@ export class StreamReader implements AsyncDisposable {
     }
     return group;
   }
-}
-
-/** The next message did not fit any more: it comes with the next pull. */
-function isFull(error: unknown): boolean {
-  return error instanceof JetStreamError && /message size exceeds maxbytes/i.test(error.message);
 }
