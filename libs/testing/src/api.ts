@@ -2,6 +2,7 @@
 import type { Operation } from '@nephos/proto/google/longrunning/operations';
 import { OperationsDefinition } from '@nephos/proto/google/longrunning/operations';
 import { DirectoryServiceDefinition } from '@nephos/proto/nephos/directory/v1/directory_service';
+import { CredentialServiceDefinition } from '@nephos/proto/nephos/events/v1/credential';
 import { JobServiceDefinition } from '@nephos/proto/nephos/jobs/v1/jobs';
 import { ClusterServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/cluster';
 import { HostServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/host';
@@ -52,6 +53,7 @@ export function platformApi(
     templates: of(TemplateServiceDefinition, targetOf('template')),
     jobs: of(JobServiceDefinition, control),
     operations: of(OperationsDefinition, control),
+    credentials: of(CredentialServiceDefinition, targetOf('events')),
     /** Of the first agent. */
     ...agentAt(agentAddresses[0] ?? ''),
     /** Of each agent. */
