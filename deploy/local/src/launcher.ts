@@ -14,6 +14,7 @@ import {
   writeEndpoints,
 } from '@nephos/client';
 import { Invalid, NephosError, systemClock } from '@nephos/service';
+import { shownStoreUrl, worldStoreUrl } from '@nephos/store';
 import { lockData } from './data-lock.ts';
 import { showEvents } from './event-drawing.ts';
 import { awaitHello, ensureHello } from './hello-vm.ts';
@@ -34,7 +35,7 @@ export async function main(args: readonly string[]): Promise<number> {
   let options: LaunchOptions;
   try {
     // npm runs scripts in the repository; folders are meant from where the person stands.
-    options = parseOptions(args, process.env['INIT_CWD'] ?? process.cwd());
+    options = parseOptions(args, process.env['INIT_CWD'] ?? process.cwd(), process.env['NEPHOS_STORE']);
   } catch (error) {
     if (!(error instanceof Invalid)) throw error;
     process.stderr.write(`${error.message}\n\n${usage}`);
@@ -91,11 +92,14 @@ class Launcher {
   }
 
   async #start(mode: Mode, image: string | undefined): Promise<Layout> {
-    const { data, portBase, isolate, verbose } = this.#options;
-    const layout = layoutOf({ data, portBase, isolate, mode, logLevel: verbose ? 'debug' : 'info' });
+    const { data, portBase, store, isolate, verbose } = this.#options;
+    const layout = layoutOf({ data, portBase, store, isolate, mode, logLevel: verbose ? 'debug' : 'info' });
     this.#screen.line(
       `Nephos on this machine: data in ${data}, ports ${portBase} to ${portBase + serviceNames.length}`,
     );
+    if (store !== undefined) {
+      this.#screen.line(`Records in MongoDB: ${shownStoreUrl(worldStoreUrl(store, mode))}_…`);
+    }
     this.#screen.heading('Services');
     mkdirSync(layout.state, { recursive: true });
     await placeGuestImage(layout.builtIn, image, mode);

@@ -2,6 +2,7 @@
 import path from 'node:path';
 import { tokenFile, trustFile } from '@nephos/directory/identity';
 import { type KeyFiles, keyFilesIn } from '@nephos/nats-accounts';
+import { worldStoreUrl } from '@nephos/store';
 
 export const repository = path.resolve(import.meta.dirname, '../../..');
 
@@ -30,6 +31,8 @@ export type Mode = 'qemu' | 'simulated';
 export interface LayoutOptions {
   readonly data: string;
   readonly portBase: number;
+  /** MongoDB for all services but the host agent, whose records are its host's alone. */
+  readonly store?: string | undefined;
   readonly mode: Mode;
   /** True: a process for each service. */
   readonly isolate: boolean;
@@ -89,6 +92,10 @@ export function layoutOf(options: LayoutOptions): Layout {
   };
   const keys = keyFilesIn(path.join(state, 'nats-keys'));
   const dataOf = (service: ServiceName) => path.join(state, service);
+  const storeOf = (service: ServiceName) =>
+    options.store === undefined || service === 'host-agent'
+      ? `sqlite://${path.join(dataOf(service), `${service}.db`)}`
+      : worldStoreUrl(options.store, mode);
   const common = {
     NEPHOS_NATS: url,
     NEPHOS_DIRECTORY: address('directory'),
@@ -114,6 +121,7 @@ export function layoutOf(options: LayoutOptions): Layout {
         ...services.map((each) => ({
           ...own(each, address(each), dataOf(each), keys),
           [`${prefixOf(each)}_IDENTITY`]: identity.tokenOf(each),
+          [`${prefixOf(each)}_STORE`]: storeOf(each),
         })),
       ),
     },

@@ -8,6 +8,7 @@ test('without arguments: everything below the working folder, for good', () => {
     simulate: false,
     data: '/home/ada/.nephos',
     portBase: 7400,
+    store: undefined,
     isolate: false,
     verbose: false,
     help: false,
@@ -17,6 +18,8 @@ test('without arguments: everything below the working folder, for good', () => {
 test.each([
   [['--port-base', 'http'], /--port-base is a number from 1024 to 65528/],
   [['--port-base', '65529'], /--port-base is a number/],
+  [['--store', 'sqlite:///a'], /MongoDB URL looks like/],
+  [['--store', 'mongodb://h/a.b'], /MongoDB URL looks like/],
   [['--fast'], /--fast/],
   [['start'], /start/],
 ])('%j is refused', (args, reason) => {
@@ -49,6 +52,14 @@ test('one process for the control plane and one for the agent, or one each', () 
     NEPHOS_JOB_CONTROL_BIND: '127.0.0.1:7402',
     NEPHOS_JOB_CONTROL_DATA: '/d/qemu/job-control',
   });
+});
+
+test('records go to MongoDB where that is asked for, but for the agent’s', () => {
+  expect(parseOptions([], '/', 'mongodb://h').store).toBe('mongodb://h');
+  expect(parseOptions(['--store', 'mongodb://i'], '/', 'mongodb://h').store).toBe('mongodb://i');
+  const [control, agent] = layoutOf({ ...options, store: 'mongodb://h/ours' }).groups;
+  expect(control?.env).toMatchObject({ NEPHOS_JOB_CONTROL_STORE: 'mongodb://h/ours_qemu' });
+  expect(agent?.env).toMatchObject({ NEPHOS_HOST_AGENT_STORE: 'sqlite:///d/qemu/host-agent/host-agent.db' });
 });
 
 test('simulated and real hosts never share data', () => {

@@ -66,7 +66,7 @@ export {
 export type { Backoff, RetryOptions } from './retry.ts';
 export { pauseAfter, retry } from './retry.ts';
 export { run } from './run.ts';
-export { Secret } from './secret.ts';
+export { Secret, withoutUrlSecrets } from './secret.ts';
 export { sentToMany } from './sent-to-many.ts';
 export type { RpcServer } from './server.ts';
 export { maxMessageBytes } from './server.ts';

@@ -35,4 +35,4 @@ export {
   listPage,
 } from './listing.ts';
 export { openStore } from './open.ts';
-export { openServiceStore, serviceStoreUrl } from './service-store.ts';
+export { openServiceStore, serviceStoreUrl, shownStoreUrl, worldStoreUrl } from './service-store.ts';

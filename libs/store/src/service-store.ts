@@ -1,10 +1,12 @@
 // A service's own store: opened from its configuration, closed with it, watched by its health.
 // Owner: the service that calls it. A store that failed for good ends the process: what runs on could acknowledge
 // nothing. Invariant: no two services share a MongoDB database, though they may share a server and a URL.
-import { Invalid, type ServiceContext } from '@nephos/service';
+import { Invalid, type ServiceContext, withoutUrlSecrets } from '@nephos/service';
 import type { Store } from './collection.ts';
 import { openStore } from './open.ts';
 
+/** Folders of `npm start`, each with a platform of its own. */
+const worlds = ['qemu', 'simulated'];
 const defaultPrefix = 'nephos';
 const mongoUrl = /^(mongodb(?:\+srv)?:\/\/[^/?]+)(?:\/([^?]*))?(?:\?(.*))?$/;
 const prefixName = /^[A-Za-z0-9_-]{1,32}$/;
@@ -24,7 +26,24 @@ export async function openServiceStore(ctx: ServiceContext): Promise<Store> {
  * each service has the database `<prefix>_<service>`; any other URL is the service's alone already. Throws `Invalid`.
  */
 export function serviceStoreUrl(url: string, service: string): string {
-  if (!/^mongodb(\+srv)?:/.test(url)) return url;
+  return /^mongodb(\+srv)?:/.test(url) ? withSuffix(url, service.replaceAll('-', '_')) : url;
+}
+
+/**
+ * The URL for the services of one platform of `npm start`, named by its folder: real and simulated hosts never share
+ * a database. Folders of other names change nothing. Throws `Invalid` for what is no MongoDB URL.
+ */
+export function worldStoreUrl(url: string, folder: string): string {
+  const suffixed = withSuffix(url, folder);
+  return worlds.includes(folder) ? suffixed : url;
+}
+
+/** A store's URL for people: without credentials and options. */
+export function shownStoreUrl(url: string): string {
+  return withoutUrlSecrets(url.split('?')[0] ?? '');
+}
+
+function withSuffix(url: string, suffix: string): string {
   const [, server, path = '', query = ''] = mongoUrl.exec(url) ?? [];
   const prefix = path === '' ? defaultPrefix : path;
   if (server === undefined || !prefixName.test(prefix)) {
@@ -36,6 +55,5 @@ export function serviceStoreUrl(url: string, service: string): string {
   const options = new URLSearchParams(query);
   // The driver would look users up in the path's database, which is no longer the one that was written.
   if (path !== '' && server.includes('@') && !options.has('authSource')) options.set('authSource', path);
-  const database = `${prefix}_${service.replaceAll('-', '_')}`;
-  return `${server}/${database}${options.size === 0 ? '' : `?${options.toString()}`}`;
+  return `${server}/${prefix}_${suffix}${options.size === 0 ? '' : `?${options.toString()}`}`;
 }

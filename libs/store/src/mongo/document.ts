@@ -4,10 +4,14 @@
 // entry's sequence is `eventSeq`, so that a write adds an event without knowing the counter; `pendingId` is there
 // exactly while `pending` has entries; for one `eventSeq` `pendingCount` only falls, so the two together name one
 // state of `pending`.
-import { newUid } from '@nephos/service';
+import { Invalid, newUid } from '@nephos/service';
 import type { Json, PendingEvent } from '../collection.ts';
-import type { EventToAdd, Row } from '../driver.ts';
+import type { Row, WriteRequest } from '../driver.ts';
 import { idOf } from './keys.ts';
+
+/** Text of one document, and of one event, as in every adapter; and of both, which MongoDB keeps as one. */
+const maxTextLength = 8 * 1024 * 1024;
+const maxBytes = 15 * 1024 * 1024;
 
 /** An event, or several that collapsed into it. */
 export interface PendingEntry {
@@ -29,7 +33,7 @@ export interface StoredDocument {
   readonly schema: number;
   /** JSON text. */
   readonly value: string;
-  /** By `keyName` of the index. Not there on a tombstone. */
+  /** By `key` of the index. Not there on a tombstone. */
   readonly keys?: Readonly<Record<string, string>>;
   /** The generation of indexes that `keys` is complete for. Not there on a tombstone. */
   readonly layout?: number;
@@ -55,9 +59,30 @@ export function rowOf({ _id, revision, eventSeq, schema, value }: RowDocument): 
   return { id: idOf(_id), revision, eventSeq, schema, value: JSON.parse(value) as Json };
 }
 
-export function entryOf({ at, payload }: EventToAdd): PendingEntry {
-  const text = JSON.stringify(payload);
-  return { key: newUid(), count: 1, at, bytes: Buffer.byteLength(text), payload: text };
+/** A write with its texts made, once for however often it is tried. */
+export interface PreparedWrite {
+  readonly request: WriteRequest;
+  /** JSON text; a tombstone's is that of an empty document. */
+  readonly value: string;
+  readonly entry: PendingEntry | undefined;
+  readonly bytes: number;
+}
+
+/** Throws `Invalid` when it is more than a document holds. */
+export function prepared(collection: string, request: WriteRequest): PreparedWrite {
+  const value = request.kind === 'remove' ? '{}' : JSON.stringify(request.value);
+  const { event } = request;
+  const payload = event === undefined ? '' : (event.encoded?.text ?? JSON.stringify(event.payload));
+  const eventBytes = Buffer.byteLength(payload);
+  const bytes = Buffer.byteLength(value) + eventBytes;
+  if (bytes > maxBytes || value.length > maxTextLength || payload.length > maxTextLength) {
+    throw new Invalid(
+      'MESSAGE_TOO_LARGE',
+      `${collection}/${request.id}: a document or event is at most ${maxTextLength} long, both ${maxBytes} bytes`,
+    );
+  }
+  const entry = event && { key: newUid(), count: 1, at: event.at, bytes: eventBytes, payload };
+  return { request, value, entry, bytes };
 }
 
 /** Each entry with the sequence of its last event, oldest first. */

@@ -3,25 +3,29 @@
 // in the order asked; a write carried out is acknowledged by a majority of the servers and on their disks. Holds no
 // document; other processes may write the same database at any time.
 import type { Clock } from '@nephos/service';
-import { Internal, Invalid } from '@nephos/service';
+import { Internal } from '@nephos/service';
 import type { Collection, Db, MongoClient } from 'mongodb';
-import type { IndexDefinition, Json, PendingDocument, PendingEvent, StoreLog } from '../collection.ts';
+import type {
+  Cleared,
+  IndexDefinition,
+  Json,
+  PendingDocument,
+  PendingEvent,
+  StoreLog,
+} from '../collection.ts';
 import type { Driver, Row, WriteRequest, Written } from '../driver.ts';
 import { KeyedQueue } from '../keyed-queue.ts';
 import type { Plan } from '../plan.ts';
-import { type RowDocument, rowFields, rowOf, type StoredDocument } from './document.ts';
-import { addPending, clear, collapse, pendingOf, sweep } from './events.ts';
+import { prepared, type RowDocument, rowFields, rowOf, type StoredDocument } from './document.ts';
+import { addPending, clear, clearAll, collapse, pendingOf, sweep } from './events.ts';
 import { storeError } from './faults.ts';
 import { Gate } from './gate.ts';
 import { Gather } from './gather.ts';
-import { CollectionIndexes, declared, keyName, keysOf, type Shape } from './indexes.ts';
+import { CollectionIndexes, declared, keysOf, type Shape } from './indexes.ts';
 import { idText } from './keys.ts';
 import { selectionOf } from './select.ts';
 import { Writes } from './writes.ts';
 
-/** Text of one document, and of one event, as in every adapter; and of both, which MongoDB keeps as one. */
-const maxTextLength = 8 * 1024 * 1024;
-const maxBytes = 15 * 1024 * 1024;
 const bareBytes = 200;
 const mostGets = 1000;
 /** One answer to the relay stays below this, except for a single document that is larger. */
@@ -85,7 +89,7 @@ export class MongoDriver implements Driver {
 
   async find(collection: string, plan: Plan): Promise<Row[]> {
     const { documents, indexes } = this.#opened(collection);
-    const { filter, sort } = selectionOf(plan, indexKey(indexes.shape, plan));
+    const { filter, sort } = selectionOf(plan, plan.index && indexes.keyOf(plan.index));
     return await this.#gate.run(bareBytes, async () => {
       const cursor = documents.find(filter, { sort, limit: plan.limit }).project<RowDocument>(rowFields);
       return (await cursor.toArray()).map(rowOf);
@@ -94,15 +98,15 @@ export class MongoDriver implements Driver {
 
   async count(collection: string, plan: Plan): Promise<number> {
     const { documents, indexes } = this.#opened(collection);
-    const { filter } = selectionOf(plan, indexKey(indexes.shape, plan));
+    const { filter } = selectionOf(plan, plan.index && indexes.keyOf(plan.index));
     return await this.#gate.run(bareBytes, () => documents.countDocuments(filter));
   }
 
   async write(collection: string, request: WriteRequest): Promise<Written> {
     const { writes } = this.#opened(collection);
-    const bytes = sizeOf(collection, request);
-    return await this.#gate.run(bytes, () =>
-      this.#queues.run(`${collection}/${request.id}`, () => writes.write(request)),
+    const write = prepared(collection, request);
+    return await this.#gate.run(bareBytes + write.bytes, () =>
+      this.#queues.run(`${collection}/${request.id}`, () => writes.write(write)),
     );
   }
 
@@ -151,6 +155,13 @@ export class MongoDriver implements Driver {
 
   async clear(collection: string, id: string, upToSeq: number): Promise<void> {
     await this.#gate.run(bareBytes, () => clear(this.#documents(collection), id, upToSeq));
+  }
+
+  async clearAll(cleared: readonly Cleared[]): Promise<void> {
+    const byCollection = Map.groupBy(cleared, ({ collection }) => collection);
+    await this.#gate.run(bareBytes, async () => {
+      for (const [name, some] of byCollection) await clearAll(this.#documents(name), some);
+    });
   }
 
   async sweepTombstones(removedBefore: number, limit: number): Promise<number> {
@@ -228,20 +239,15 @@ async function getAll(
   });
 }
 
-function indexKey(shape: Shape, plan: Plan): string | undefined {
-  if (plan.index === undefined) return undefined;
-  return keyName({ name: plan.index, fields: plan.fields, unique: plan.unique });
-}
-
 /** Where the writes that may go at once end: different documents, none of which can stand in another's way. */
-function endOfRun(shape: Shape, requests: readonly WriteRequest[], begin: number): number {
-  const unique = { ...shape, indexes: shape.indexes.filter((index) => index.unique === true) };
+function endOfRun({ indexes }: Shape, requests: readonly WriteRequest[], begin: number): number {
+  const unique = indexes.filter((index) => index.unique === true);
   const kind = requests[begin]?.kind;
   const taken = new Set<string>();
   let end = begin;
   for (const request of requests.slice(begin)) {
     const claims = [request.id];
-    if (unique.indexes.length > 0) {
+    if (unique.length > 0) {
       // An update may let go of a value that a neighbour takes.
       if (request.kind !== kind || (kind === 'update' && end > begin)) break;
       if (request.kind === 'insert') {
@@ -254,22 +260,6 @@ function endOfRun(shape: Shape, requests: readonly WriteRequest[], begin: number
     end += 1;
   }
   return end;
-}
-
-/** About how much text the write carries. Throws `Invalid` when that is more than a document holds. */
-function sizeOf(collection: string, request: WriteRequest): number {
-  const texts = [
-    request.kind === 'remove' ? '' : JSON.stringify(request.value),
-    request.event === undefined ? '' : JSON.stringify(request.event.payload),
-  ];
-  const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
-  if (bytes > maxBytes || texts.some((text) => text.length > maxTextLength)) {
-    throw new Invalid(
-      'MESSAGE_TOO_LARGE',
-      `${collection}/${request.id}: a document or event is at most ${maxTextLength} long, both ${maxBytes} bytes`,
-    );
-  }
-  return bareBytes + bytes;
 }
 
 function positionOf(key: string | undefined): readonly [string, string] {

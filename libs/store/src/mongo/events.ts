@@ -4,7 +4,7 @@
 
 import { newUid } from '@nephos/service';
 import type { Collection, Document, UpdateFilter } from 'mongodb';
-import type { Json, PendingDocument, PendingEvent } from '../collection.ts';
+import type { Cleared, Json, PendingDocument, PendingEvent } from '../collection.ts';
 import type { Driver } from '../driver.ts';
 import {
   eventsOf,
@@ -21,6 +21,7 @@ type Range = Parameters<Driver['collapse']>[2];
 
 const maxAttempts = 30;
 const fetchedAtOnce = 50;
+const clearedAtOnce = 500;
 
 export async function pendingOf(documents: Documents, id: string): Promise<PendingEvent[]> {
   const found = await look(documents, id);
@@ -79,6 +80,19 @@ export async function clear(documents: Documents, id: string, upToSeq: number): 
   }
 }
 
+/** In commands of many; then one by one where documents have changed since they were published. */
+export async function clearAll(documents: Documents, cleared: readonly Cleared[]): Promise<void> {
+  for (let from = 0; from < cleared.length; from += clearedAtOnce) {
+    const some = cleared.slice(from, from + clearedAtOnce);
+    const updates = some.map(({ id, upToSeq }) => ({
+      updateOne: { filter: { _id: idText(id), eventSeq: upToSeq }, update: updateTo([]) },
+    }));
+    const { matchedCount } = await documents.bulkWrite(updates, { ordered: false });
+    if (matchedCount === some.length) continue;
+    for (const { id, upToSeq } of some) await clear(documents, id, upToSeq);
+  }
+}
+
 /** Does nothing once the head is no longer exactly what the caller collapsed. */
 export async function collapse(documents: Documents, id: string, range: Range, payload: Json): Promise<void> {
   const { first, last, count } = range;
@@ -121,13 +135,15 @@ async function changePending(
   state: Document,
   pending: readonly PendingEntry[],
 ): Promise<boolean> {
-  const counts = { pendingCount: pending.length, pendingBytes: bytesOf(pending) };
-  const update: UpdateFilter<StoredDocument> =
-    pending.length === 0
-      ? { $set: counts, $unset: { pending: '', pendingId: '' } }
-      : { $set: { ...counts, pending } };
-  const { matchedCount } = await documents.updateOne(state, update);
+  const { matchedCount } = await documents.updateOne(state, updateTo(pending));
   return matchedCount > 0;
+}
+
+function updateTo(pending: readonly PendingEntry[]): UpdateFilter<StoredDocument> {
+  const counts = { pendingCount: pending.length, pendingBytes: bytesOf(pending) };
+  return pending.length === 0
+    ? { $set: counts, $unset: { pending: '', pendingId: '' } }
+    : { $set: { ...counts, pending } };
 }
 
 function bytesOf(entries: readonly PendingEntry[]): number {

@@ -2,7 +2,13 @@
 // Owner: the MongoDB adapter. Invariants: no message carries a URL's secrets; a write whose answer was lost is
 // Unavailable and may have happened; nothing here ends the store, since a server that was away comes back.
 import { Exhausted, Internal, NephosError, Unavailable } from '@nephos/service';
-import { MongoError, MongoServerError, MongoWriteConcernError } from 'mongodb';
+import {
+  MongoBulkWriteError,
+  type MongoError,
+  MongoServerError,
+  MongoWriteConcernError,
+  type WriteError,
+} from 'mongodb';
 
 const duplicateKey = 11_000;
 /** BSONObjectTooLarge and the codes of updates whose result would be. */
@@ -16,6 +22,16 @@ export function serverCode(error: unknown): number | undefined {
 
 export function isDuplicate(error: unknown): error is MongoServerError {
   return serverCode(error) === duplicateKey;
+}
+
+/** Whether the server answered a bulk write, and refused some of it; the rest is done. */
+export function hasWriteErrors(error: unknown): error is MongoBulkWriteError {
+  if (!(error instanceof MongoBulkWriteError)) return false;
+  return writeErrorsOf(error).length > 0 && error.result.getWriteConcernError() === undefined;
+}
+
+export function writeErrorsOf({ writeErrors }: MongoBulkWriteError): readonly WriteError[] {
+  return [writeErrors].flat();
 }
 
 /** What a caller of the store is to be told. */
@@ -42,6 +58,8 @@ export function storeError(error: unknown): Error {
 /** The server carried nothing out and would say the same again. */
 function isRefusal(error: unknown): error is MongoServerError {
   if (!(error instanceof MongoServerError) || error instanceof MongoWriteConcernError) return false;
+  // The driver wraps whatever befalls a bulk write, a broken connection too, in an error of the server's.
+  if (error instanceof MongoBulkWriteError && !hasWriteErrors(error)) return false;
   return !isPassing(error);
 }
 

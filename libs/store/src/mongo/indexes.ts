@@ -6,7 +6,7 @@
 // program still queries by is not taken from it, but a unique one that the last opener does not declare binds no
 // longer. A crash while documents are brought up leaves the rest to the next process that opens or looks.
 import { createHash } from 'node:crypto';
-import { Precondition } from '@nephos/service';
+import { Internal, Precondition } from '@nephos/service';
 import type { AnyBulkWriteOperation, Collection, Db } from 'mongodb';
 import type { IndexDefinition, Json } from '../collection.ts';
 import type { StoredDocument } from './document.ts';
@@ -15,6 +15,8 @@ import { idOf, keyOf } from './keys.ts';
 
 export interface MaintainedIndex extends IndexDefinition {
   readonly name: string;
+  /** A field below `keys`, and a MongoDB index; of the definition too, so that a changed one is another. */
+  readonly key: string;
 }
 
 /** The collection of these records; a dot keeps it apart from those of the store. */
@@ -40,27 +42,22 @@ const maxAttempts = 50;
 const indexNotFound = 27;
 const notImplemented = 238;
 
-/** A field below `keys`, and a MongoDB index; of the definition too, so that a changed one is another. */
-export function keyName({ name, fields, unique }: MaintainedIndex): string {
-  const content = JSON.stringify([fields, unique === true]);
-  return `${name}_${createHash('sha256').update(content).digest('hex').slice(0, 8)}`;
-}
-
-export function keysOf(shape: Shape, id: string, value: Json): Record<string, string> {
+export function keysOf(indexes: readonly MaintainedIndex[], id: string, value: Json): Record<string, string> {
   const keys: Record<string, string> = {};
-  for (const index of shape.indexes) {
+  for (const index of indexes) {
     const key = keyOf(index, id, value);
-    if (key !== undefined) keys[keyName(index)] = key;
+    if (key !== undefined) keys[index.key] = key;
   }
   return keys;
 }
 
 export function declared(indexes: Readonly<Record<string, IndexDefinition>>): MaintainedIndex[] {
-  return Object.entries(indexes).map(([name, { fields, unique }]) => ({
-    name,
-    fields: [...fields],
-    ...(unique === true && { unique }),
-  }));
+  return Object.entries(indexes).map(([name, { fields, unique = false }]) => {
+    const digest = createHash('sha256')
+      .update(JSON.stringify([fields, unique]))
+      .digest('hex');
+    return { name, fields: [...fields], unique, key: `${name}_${digest.slice(0, 8)}` };
+  });
 }
 
 /** Throws when a newer program laid the database out. */
@@ -112,6 +109,13 @@ export class CollectionIndexes {
     return this.#shape;
   }
 
+  /** The key of an index that this process declares. */
+  keyOf(index: string): string {
+    const found = this.#own.find(({ name }) => name === index);
+    if (found === undefined) throw new Internal('INTERNAL', `${this.#name} has no index ${index}`);
+    return found.key;
+  }
+
   /** Learns what others agreed on since, and brings up what they wrote before they had heard of it. */
   async refresh(): Promise<void> {
     const record = await this.#records.findOne({ _id: this.#recordId });
@@ -132,27 +136,25 @@ export class CollectionIndexes {
   }
 
   #take({ generation, indexes }: LayoutRecord): void {
-    const named = new Set(indexes.map(keyName));
-    const others = this.#own.filter((index) => !named.has(keyName(index)));
+    const named = new Set(indexes.map(({ key }) => key));
+    const others = this.#own.filter((index) => !named.has(index.key));
     this.#shape = { generation, indexes: [...indexes, ...others] };
   }
 
   /** Adds what is declared here, lets go of unique indexes that are not. */
   async #agree(): Promise<void> {
-    const own = new Set(this.#own.map(keyName));
+    const own = new Set(this.#own.map(({ key }) => key));
     for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
       const record = await this.#records.findOne({ _id: this.#recordId });
-      const kept = (record?.indexes ?? []).filter(
-        (index) => own.has(keyName(index)) || index.unique !== true,
-      );
+      const kept = (record?.indexes ?? []).filter((index) => own.has(index.key) || index.unique !== true);
       const dropped = (record?.indexes ?? []).filter((index) => !kept.includes(index));
-      const known = new Set(kept.map(keyName));
-      const indexes = [...kept, ...this.#own.filter((index) => !known.has(keyName(index)))];
+      const known = new Set(kept.map(({ key }) => key));
+      const indexes = [...kept, ...this.#own.filter((index) => !known.has(index.key))];
       if (record !== null && dropped.length === 0 && indexes.length === kept.length)
         return this.#take(record);
-      this.#added = new Set(indexes.slice(kept.length).map(keyName));
+      this.#added = new Set(indexes.slice(kept.length).map(({ key }) => key));
       if (!(await this.#replace(record, indexes))) continue;
-      for (const index of dropped) await this.#dropIndex(keyName(index));
+      for (const index of dropped) await this.#dropIndex(index.key);
       return;
     }
     throw new Precondition('STATE_FORBIDS', `collection ${this.#name}: its indexes keep changing`);
@@ -180,7 +182,7 @@ export class CollectionIndexes {
   async #createIndexes(): Promise<void> {
     for (const name of housekeeping) await this.#createIndex(name, name, false);
     for (const index of this.#own) {
-      await this.#createIndex(`keys.${keyName(index)}`, keyName(index), index.unique === true);
+      await this.#createIndex(`keys.${index.key}`, index.key, index.unique === true);
     }
   }
 
@@ -195,7 +197,7 @@ export class CollectionIndexes {
         .toArray();
       if (stale.length === 0) return;
       const updates = stale.map((document): AnyBulkWriteOperation<StoredDocument> => {
-        const keys = keysOf(this.#shape, idOf(document._id), JSON.parse(document.value) as Json);
+        const keys = keysOf(this.#shape.indexes, idOf(document._id), JSON.parse(document.value) as Json);
         const { _id, revision, layout = 0 } = document;
         return {
           updateOne: { filter: { _id, revision, layout }, update: { $set: { keys, layout: generation } } },
@@ -227,12 +229,12 @@ export class CollectionIndexes {
   /** Takes back the unique indexes that documents do not go with, or all new ones where the server names none. */
   async #refused(cause: Error): Promise<Precondition> {
     const unique = this.#own.filter((index) => index.unique === true);
-    const named = unique.filter((index) => cause.message.includes(keyName(index)));
-    const violated = named.length > 0 ? named : unique.filter((index) => this.#added.has(keyName(index)));
+    const named = unique.filter((index) => cause.message.includes(index.key));
+    const violated = named.length > 0 ? named : unique.filter((index) => this.#added.has(index.key));
     const record = await this.#records.findOne({ _id: this.#recordId });
-    const gone = new Set(violated.map(keyName));
+    const gone = new Set(violated.map(({ key }) => key));
     if (record !== null) {
-      const others = record.indexes.filter((index) => !gone.has(keyName(index)));
+      const others = record.indexes.filter((index) => !gone.has(index.key));
       await this.#replace(record, others);
     }
     for (const name of gone) await this.#dropIndex(name);

@@ -3,27 +3,31 @@
 // changes the document only as it was looked at (its revision, or at least its schema and that it is there), so one
 // that is sent again after a lost answer cannot add its event twice; a refused write changed nothing.
 import { type Clock, Conflict } from '@nephos/service';
-import {
-  type Collection,
-  type Document,
-  MongoBulkWriteError,
-  MongoServerError,
-  type UpdateFilter,
-} from 'mongodb';
+import { type Collection, type Document, MongoServerError, type UpdateFilter } from 'mongodb';
 import type { Json, Scalar } from '../collection.ts';
-import type { EventToAdd, WriteRequest, Written } from '../driver.ts';
+import type { WriteRequest, Written } from '../driver.ts';
 import { alreadyExists, conflict, notFound, wasRemoved } from '../failures.ts';
 import { valueAt } from '../paths.ts';
 import { schemaTooFar } from '../schema.ts';
 import { isNear } from '../schema-range.ts';
-import { type CounterDocument, counterFields, entryOf, type StoredDocument } from './document.ts';
-import { isDuplicate } from './faults.ts';
+import {
+  type CounterDocument,
+  counterFields,
+  type PendingEntry,
+  type PreparedWrite,
+  type StoredDocument,
+} from './document.ts';
+import { hasWriteErrors, isDuplicate, writeErrorsOf } from './faults.ts';
 import { Gather } from './gather.ts';
-import { type CollectionIndexes, keyName, keysOf } from './indexes.ts';
+import { type CollectionIndexes, keysOf } from './indexes.ts';
 import { idText } from './keys.ts';
 
 type Insert = Extract<WriteRequest, { kind: 'insert' }>;
+type Update = Extract<WriteRequest, { kind: 'update' }>;
 type Alteration = Exclude<WriteRequest, Insert>;
+
+/** What a write puts into a document, but for its event. */
+type Placed = Required<Pick<StoredDocument, 'value' | 'schema' | 'keys' | 'layout'>>;
 
 const maxAttempts = 60;
 const eagerAttempts = 3;
@@ -52,92 +56,91 @@ export class Writes {
   }
 
   /** Throws the contract's errors, or the driver's. */
-  async write(request: WriteRequest): Promise<Written> {
+  async write(write: PreparedWrite): Promise<Written> {
     for (let attempt = 1; attempt <= maxAttempts; attempt += 1) {
+      const { request } = write;
       const written = await (request.kind === 'insert'
-        ? this.#insert(request)
-        : this.#alter(request, attempt));
+        ? this.#insert(write, request)
+        : this.#alter(write, request, attempt));
       if (written !== undefined) return written;
       if (attempt > eagerAttempts) await this.#clock.sleep(Math.random() * longestPauseMs);
     }
-    throw new Conflict('REVISION_MISMATCH', `${this.#name}/${request.id} keeps changing`);
+    throw new Conflict('REVISION_MISMATCH', `${this.#name}/${write.request.id} keeps changing`);
   }
 
   /** `undefined`: somebody else was at the document, and it has to be looked at again. */
-  async #insert(request: Insert): Promise<Written | undefined> {
-    const { id, value, schema, event } = request;
-    const shape = this.#indexes.shape;
-    const keys = keysOf(shape, id, value);
-    const placed = { value: JSON.stringify(value), schema, keys, layout: shape.generation };
-    const document = { _id: idText(id), revision: 1, ...placed, ...firstEvent(id, event) };
+  async #insert(write: PreparedWrite, request: Insert): Promise<Written | undefined> {
+    const { id, schema } = request;
+    const placed = this.#placed(write, request, schema);
+    const document = { _id: idText(id), revision: 1, ...placed, ...firstEvent(id, write.entry) };
     try {
       await this.#inserts.add(document);
-      return writtenOf(document, event);
+      return writtenOf(document, write.entry);
     } catch (error) {
       if (!isDuplicate(error)) throw error;
     }
     const before = await this.#look(id, { revision: 1, removedAt: 1 });
-    if (before === null) return await this.#refuseTaken(id, keys);
+    if (before === null) return await this.#refuseTaken(id, placed.keys);
     if (before.removedAt === undefined) throw alreadyExists(this.#name, id, 'id');
     if (request.fresh) throw wasRemoved(this.#name, id);
     const asItWas = { revision: before.revision, removedAt: before.removedAt };
-    return await this.#apply(id, asItWas, { $set: placed, $unset: { removedAt: '' } }, event, keys);
+    return await this.#apply(write, asItWas, placed, ['removedAt']);
   }
 
   /** At first as if the document were of our version and as expected; looks at it only when that was wrong. */
-  async #alter(request: Alteration, attempt: number): Promise<Written | undefined> {
+  async #alter(write: PreparedWrite, request: Alteration, attempt: number): Promise<Written | undefined> {
     const { id, expected, schema } = request;
     if (attempt === 1 && typeof expected !== 'object') {
       const filter = { removedAt: null, schema, ...(expected !== undefined && { revision: expected }) };
-      const written = await this.#change(request, filter, schema);
+      const written = await this.#change(write, request, filter, schema);
       if (written !== undefined) return written;
     }
+    const guarded = typeof expected === 'object';
     const before = await this.#look(id, {
       revision: 1,
       removedAt: 1,
       schema: 1,
-      ...(typeof expected === 'object' && { value: 1 }),
+      ...(guarded && { value: 1 }),
     });
     if (before === null || before.removedAt !== undefined) throw notFound(this.#name, id);
     if (!isNear(before.schema, schema)) throw schemaTooFar(this.#name, id, before.schema, schema);
-    if (typeof expected === 'number' && before.revision !== expected) throw conflict(this.#name, id);
-    if (typeof expected === 'object' && !holds(expected.where, JSON.parse(before.value) as Json)) {
-      throw conflict(this.#name, id);
-    }
+    const asExpected = guarded
+      ? holds(expected.where, JSON.parse(before.value) as Json)
+      : expected === undefined || expected === before.revision;
+    if (!asExpected) throw conflict(this.#name, id);
     // Never lowered: a document that a newer program wrote stays of its version.
-    return await this.#change(
-      request,
-      { removedAt: null, revision: before.revision },
-      Math.max(before.schema, schema),
-    );
+    const version = Math.max(before.schema, schema);
+    return await this.#change(write, request, { removedAt: null, revision: before.revision }, version);
   }
 
-  async #change(request: Alteration, filter: Document, schema: number): Promise<Written | undefined> {
-    const { id, event } = request;
-    if (request.kind === 'remove') {
-      const update = {
-        $set: { value: '{}', removedAt: request.removedAt },
-        $unset: { keys: '', layout: '' },
-      };
-      return await this.#apply(id, filter, update, event, {});
-    }
-    const shape = this.#indexes.shape;
-    const keys = keysOf(shape, id, request.value);
-    const $set = { value: JSON.stringify(request.value), schema, keys, layout: shape.generation };
-    return await this.#apply(id, filter, { $set }, event, keys);
-  }
-
-  async #apply(
-    id: string,
+  async #change(
+    write: PreparedWrite,
+    request: Alteration,
     filter: Document,
-    { $set, $unset }: { readonly $set: Document; readonly $unset?: Document },
-    event: EventToAdd | undefined,
-    keys: Readonly<Record<string, string>>,
+    schema: number,
   ): Promise<Written | undefined> {
-    const entry = event === undefined ? undefined : entryOf(event);
+    if (request.kind === 'update')
+      return await this.#apply(write, filter, this.#placed(write, request, schema), []);
+    const { removedAt } = request;
+    return await this.#apply(write, filter, { value: write.value, removedAt, keys: {} }, ['keys', 'layout']);
+  }
+
+  #placed({ value }: PreparedWrite, request: Insert | Update, schema: number): Placed {
+    const { generation, indexes } = this.#indexes.shape;
+    return { value, schema, keys: keysOf(indexes, request.id, request.value), layout: generation };
+  }
+
+  /** Changes the document if the filter finds it. */
+  async #apply(
+    { request: { id }, entry }: PreparedWrite,
+    filter: Document,
+    set: Pick<Placed, 'keys'> & Document,
+    unset: readonly string[],
+  ): Promise<Written | undefined> {
+    const kept = Object.entries(set).filter(([field]) => !unset.includes(field));
     const update: UpdateFilter<StoredDocument> = {
-      $set: entry === undefined ? $set : { ...$set, pendingId: idText(id) },
-      ...($unset !== undefined && { $unset }),
+      $set: { ...Object.fromEntries(kept), ...(entry !== undefined && { pendingId: idText(id) }) },
+      ...(unset.length > 0 && { $unset: Object.fromEntries(unset.map((field) => [field, ''])) }),
       $inc: {
         revision: 1,
         ...(entry !== undefined && { eventSeq: 1, pendingCount: 1, pendingBytes: entry.bytes }),
@@ -149,20 +152,19 @@ export class Writes {
         returnDocument: 'after',
         projection: counterFields,
       });
-      return after === null ? undefined : writtenOf(after, event);
+      return after === null ? undefined : writtenOf(after, entry);
     } catch (error) {
       if (!isDuplicate(error)) throw error;
-      return await this.#refuseTaken(id, keys);
+      return await this.#refuseTaken(id, set.keys);
     }
   }
 
   /** Asks which unique index it was: servers name it each in their own way, or not at all. */
   async #refuseTaken(id: string, keys: Readonly<Record<string, string>>): Promise<undefined> {
     for (const index of this.#indexes.shape.indexes) {
-      const name = keyName(index);
-      const key = keys[name];
+      const key = keys[index.key];
       if (index.unique !== true || key === undefined) continue;
-      const filter: Document = { [`keys.${name}`]: key, _id: { $ne: idText(id) } };
+      const filter: Document = { [`keys.${index.key}`]: key, _id: { $ne: idText(id) } };
       const other = await this.#documents.findOne(filter, { projection: { _id: 1 } });
       if (other !== null) throw alreadyExists(this.#name, id, index.name);
     }
@@ -180,11 +182,10 @@ export class Writes {
     try {
       await this.#documents.insertMany([...batch], { ordered: false });
     } catch (error) {
-      if (!(error instanceof MongoBulkWriteError) || error.result.getWriteConcernError() !== undefined)
-        throw error;
-      const refused = Array.isArray(error.writeErrors) ? error.writeErrors : [error.writeErrors];
-      for (const one of refused)
-        outcomes[one.index] = { status: 'rejected', reason: new MongoServerError(one.toJSON()) };
+      if (!hasWriteErrors(error)) throw error;
+      for (const refused of writeErrorsOf(error)) {
+        outcomes[refused.index] = { status: 'rejected', reason: new MongoServerError(refused.toJSON()) };
+      }
     }
     return outcomes;
   }
@@ -192,10 +193,9 @@ export class Writes {
 
 function firstEvent(
   id: string,
-  event: EventToAdd | undefined,
+  entry: PendingEntry | undefined,
 ): Pick<StoredDocument, 'eventSeq' | 'pending' | 'pendingId' | 'pendingCount' | 'pendingBytes'> {
-  if (event === undefined) return { eventSeq: 0 };
-  const entry = entryOf(event);
+  if (entry === undefined) return { eventSeq: 0 };
   return {
     eventSeq: 1,
     pending: [entry],
@@ -205,9 +205,9 @@ function firstEvent(
   };
 }
 
-function writtenOf(document: CounterDocument, event: EventToAdd | undefined): Written {
+function writtenOf(document: CounterDocument, entry: PendingEntry | undefined): Written {
   const { revision, eventSeq, pendingCount = 0, pendingBytes = 0 } = document;
-  if (event === undefined) return { revision, eventSeq, pendingCount: 0, pendingBytes: 0 };
+  if (entry === undefined) return { revision, eventSeq, pendingCount: 0, pendingBytes: 0 };
   return { revision, eventSeq, pendingCount, pendingBytes };
 }
 
