@@ -1,13 +1,15 @@
 /**
  * Where the directory is found before anything is known: the addresses of NEPHOS_DIRECTORY. Names are looked up
- * and every address of theirs is used; looked up again now and then, since replicas behind a name come and go.
- * A lookup that fails keeps the addresses of the one before.
+ * and every address of theirs, IPv4 and IPv6, is used; looked up again each few seconds, since replicas behind a name
+ * (a headless service of Kubernetes) come and go while the old ones are well. Addresses of one name in any order are
+ * the same. A lookup that fails keeps the addresses of the one before.
  */
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { type Address, type Clock, formatAddress, hostAndPort } from '@nephos/service';
 
-const refreshMs = 30_000;
+/** As long as Kubernetes lets its names be remembered. */
+const refreshMs = 5000;
 const shortestPauseMs = 1000;
 
 export class Seeds implements Disposable {
@@ -74,7 +76,8 @@ export class Seeds implements Disposable {
 
   async #lookUp(name: string): Promise<void> {
     const found = await lookup(name, { all: true }).catch(() => []);
-    const addresses = found.map(({ address }) => address);
+    // Name servers turn the order with each answer.
+    const addresses = found.map(({ address }) => address).sort();
     if (addresses.length === 0 || addresses.join() === this.#found.get(name)?.join()) return;
     this.#found.set(name, addresses);
     for (const listener of [...this.#listeners]) listener();

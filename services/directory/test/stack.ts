@@ -36,6 +36,7 @@ export interface ServiceOptions extends JoinOptions {
   readonly seeds?: string;
   readonly bind?: string;
   readonly healthy?: () => boolean;
+  readonly advertise?: string;
   readonly zone?: string;
   /** File of its token. */
   readonly identity?: string;
@@ -114,6 +115,7 @@ export class Stack implements AsyncDisposable {
       seeds = this.seeds,
       bind = '127.0.0.1:0',
       healthy,
+      advertise = '',
       zone = '',
       identity = '',
       ...join
@@ -138,6 +140,7 @@ export class Stack implements AsyncDisposable {
       NEPHOS_DATA: data,
       NEPHOS_BIND: bind,
       NEPHOS_LOG_LEVEL: 'silent',
+      NEPHOS_ADVERTISE: advertise,
       NEPHOS_ZONE: zone,
       NEPHOS_IDENTITY: identity,
       NEPHOS_DRAIN_DELAY: '50ms',
