@@ -10,7 +10,8 @@ import type { Stored } from '@nephos/store';
 import { type LeaseRecord, type Leases, ownerMs, renewMs } from './leases.ts';
 
 export interface LeaseEvents {
-  taken(epoch: number): void;
+  /** `handed`: whoever held it before let go of it, having put its work down. */
+  taken(epoch: number, handed: boolean): void;
   /** It is not this instance's any more, or may soon be another's. */
   lost(): void;
 }
@@ -86,7 +87,7 @@ export class Lease {
         if (error instanceof AlreadyExists || error instanceof Conflict) return;
         throw error;
       }
-      this.#hold(next, began);
+      this.#hold(next, began, undefined, seen === undefined || isHandedOver(seen.value));
     });
   }
 
@@ -131,14 +132,13 @@ export class Lease {
   async letGo(epoch: number): Promise<void> {
     const { documents, owner } = this.#leases;
     try {
-      const value = { owner: '', address: '', epoch, beat: 0 };
-      await documents.update(this.name, { where: { owner, epoch } }, value);
+      await documents.update(this.name, { where: { owner, epoch } }, { ...nobody, epoch });
     } catch (error) {
       if (!(error instanceof Conflict || error instanceof NotFound)) throw error;
     }
   }
 
-  #hold(record: LeaseRecord, began: number, before?: Held): void {
+  #hold(record: LeaseRecord, began: number, before: Held | undefined, handed = false): void {
     const alarm = this.#alarm(began);
     if (before !== undefined) {
       Object.assign(before, { record, renewedAt: began, alarm });
@@ -148,7 +148,7 @@ export class Lease {
     // The answer came too late to rely on; the next look takes it anew.
     if (this.#isLate(held)) return alarm[Symbol.dispose]();
     this.#held = held;
-    this.#events.taken(record.epoch);
+    this.#events.taken(record.epoch, handed);
   }
 
   #alarm(renewedAt: number): Disposable {
@@ -178,4 +178,11 @@ export class Lease {
       this.#writing = undefined;
     }
   }
+}
+
+/** What a lease that was let go of says beside its epoch. */
+const nobody = { owner: '', address: '', beat: 0 };
+
+function isHandedOver({ owner, beat }: LeaseRecord): boolean {
+  return owner === nobody.owner && beat === nobody.beat;
 }

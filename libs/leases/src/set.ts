@@ -14,10 +14,11 @@ export interface LeaseSetOptions {
   readonly set: string;
   /** The leases' names; the same in all instances. */
   readonly names: readonly string[];
-  readonly onTaken: (name: string, epoch: number) => void;
+  /** `handed`: the one before let go of it after its `onLost` had resolved; else it may not know that it is over. */
+  readonly onTaken: (name: string, epoch: number, handed: boolean) => void;
   /**
-   * It is this instance's no more. Where it is handed over, it is let go of once the promise resolves; where it was
-   * lost, nobody waits.
+   * It is this instance's no more. Where it is handed over, it is let go of once the promise resolves, and left to
+   * run out where it rejects; where it was lost, nobody waits.
    */
   readonly onLost: (name: string) => Promise<void> | void;
 }
@@ -95,9 +96,9 @@ export class LeaseSet {
     const { log } = this.#leases;
     const { set, onTaken } = this.#options;
     return new Lease(name, this.#leases, {
-      taken: (epoch) => {
-        log.debug({ set, lease: name, epoch }, 'took a lease of a set');
-        onTaken(name, epoch);
+      taken: (epoch, handed) => {
+        log.debug({ set, lease: name, epoch, handed }, 'took a lease of a set');
+        onTaken(name, epoch, handed);
       },
       lost: () => {
         log.warn({ set, lease: name }, 'a lease of a set was lost');
@@ -106,11 +107,14 @@ export class LeaseSet {
     });
   }
 
-  async #tell(name: string): Promise<void> {
+  /** False: what was done under it is not put down. */
+  async #tell(name: string): Promise<boolean> {
     try {
       await this.#options.onLost(name);
+      return true;
     } catch (error) {
       this.#leases.log.error({ err: error, lease: name }, 'what was lost could not be put down');
+      return false;
     }
   }
 
@@ -136,8 +140,7 @@ export class LeaseSet {
     const epoch = lease.withdraw();
     if (epoch === undefined) return;
     this.#leases.log.debug({ set: this.#options.set, lease: lease.name, epoch }, 'hands over a lease');
-    await this.#tell(lease.name);
-    await lease.letGo(epoch);
+    if (await this.#tell(lease.name)) await lease.letGo(epoch);
   }
 
   async #leave(): Promise<void> {

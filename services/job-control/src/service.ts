@@ -71,7 +71,7 @@ export const jobControlService = defineService({
         leaseMs: ctx.config.jobLease,
         collection: leaseCollection,
       }),
-      onTaken: (partition, epoch) => scheduler.taken(partition, epoch),
+      onTaken: (partition, epoch, handed) => scheduler.taken(partition, epoch, handed),
       onLost: (partition) => scheduler.lost(partition),
     });
     scheduler.leases = partitions;

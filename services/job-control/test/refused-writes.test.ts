@@ -19,6 +19,7 @@ test('a change that the store refused left a job in memory that nobody could end
     jobs: await openEntity(store, jobEntity, { source: 'job-control', clock }),
     clock,
     epochOf: () => 1,
+    wasHanded: () => false,
     onFenced: () => {},
     onFailure: (error) => failures.push(error),
   });

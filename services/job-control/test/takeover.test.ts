@@ -67,7 +67,7 @@ async function owner(name: string) {
       ...{ owner: name, address: () => name, leaseMs, clock: leaseClock, log },
       collection: leaseCollection,
     }),
-    onTaken: (partition, epoch) => scheduler.taken(partition, epoch),
+    onTaken: (partition, epoch, handed) => scheduler.taken(partition, epoch, handed),
     onLost: (partition) => scheduler.lost(partition),
   });
   scheduler.leases = partitions;

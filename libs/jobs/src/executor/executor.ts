@@ -171,6 +171,9 @@ class JobExecutor<D> implements Executor, LinkOwner {
   #assign(link: ControlLink, assignment: JobAssignment): void {
     // From an owner that stood still and does not know yet that it has a successor.
     if (this.#terms.isPast(assignment.partition, assignment.epoch)) return;
+    const before = this.#held.get(assignment.uid);
+    // Its announcement came too late, or was never asked for: the run goes on all the same.
+    if (before?.covers(assignment) === true) return before.adopt(link, assignment.epoch, assignment.token);
     const definition = this.#definitions.get(assignment.type);
     this.#held.get(assignment.uid)?.drop('the job was assigned anew');
     const held = new HeldJob(assignment, {

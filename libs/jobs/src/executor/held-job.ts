@@ -57,16 +57,20 @@ export class HeldJob implements JobLedger {
   #epoch: bigint;
   #token: bigint;
   #dropped = false;
+  /** Steps on record, as far as this run knows. */
+  readonly #known = new Set<string>();
+  #unwinds: boolean;
+  /** The run is over, and what it gave is not an end of the job. */
+  #gaveUp = false;
 
-  constructor(
-    assigned: Pick<JobAssignment, 'uid' | 'partition' | 'epoch' | 'token'>,
-    options: HeldJobOptions,
-  ) {
+  constructor(assigned: JobAssignment, options: HeldJobOptions) {
     this.uid = assigned.uid;
     this.partition = assigned.partition;
     this.#epoch = assigned.epoch;
     this.#token = assigned.token;
     this.#sink = options.sink;
+    this.#unwinds = assigned.unwind !== undefined;
+    for (const step of assigned.steps) this.#known.add(keyOf(step));
     this.#version = options.version;
     this.#nextId = options.nextId;
     this.#onDrop = options.onDrop;
@@ -95,6 +99,12 @@ export class HeldJob implements JobLedger {
 
   heldBy(sink: ReportSink): boolean {
     return this.#sink === sink;
+  }
+
+  /** Nothing is on record that this run does not know: it may go on in place of the one assigned. */
+  covers({ steps, unwind }: JobAssignment): boolean {
+    if (this.#dropped || this.#gaveUp || this.#unwinds !== (unwind !== undefined)) return false;
+    return steps.every((step) => this.#known.has(keyOf(step)));
   }
 
   /** The job stays here under this fence; what was not acknowledged is sent again. A lower epoch's word is void. */
@@ -152,10 +162,12 @@ export class HeldJob implements JobLedger {
   }
 
   async recordStep(step: RecordedStep): Promise<void> {
+    this.#known.add(keyOf(step));
     await this.#ask({ $case: 'stepFinished', value: { step, definitionVersion: this.#version } });
   }
 
   async recordUndone(step: RecordedStep): Promise<void> {
+    this.#known.add(keyOf(step));
     await this.#ask({ $case: 'stepUndone', value: { step } });
   }
 
@@ -171,11 +183,13 @@ export class HeldJob implements JobLedger {
   }
 
   async beginUnwinding(error: Status, cancelled: boolean): Promise<void> {
+    this.#unwinds = true;
     await this.#ask({ $case: 'unwinding', value: { error, cancelled } });
   }
 
   /** Tells how the run ended; resolves once that is on record. */
   async conclude(outcome: RunOutcome): Promise<void> {
+    this.#gaveUp = outcome.kind !== 'finished';
     switch (outcome.kind) {
       case 'finished':
         await this.#ask({ $case: 'finished', value: outcome.finished });
@@ -215,4 +229,8 @@ export class HeldJob implements JobLedger {
   #send(reportId: number, report: Body): void {
     this.#sink?.report({ uid: this.uid, token: this.#token, reportId, report });
   }
+}
+
+function keyOf({ name, undone }: RecordedStep): string {
+  return `${undone ? 'undone' : 'done'} ${name}`;
 }

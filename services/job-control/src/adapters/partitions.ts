@@ -7,7 +7,8 @@ import { partitions } from '../domain/lane.ts';
 
 export interface PartitionOptions {
   readonly leases: Leases;
-  readonly onTaken: (partition: number, epoch: number) => void;
+  /** `handed`: the owner before put all down; else it may be working still. */
+  readonly onTaken: (partition: number, epoch: number, handed: boolean) => void;
   /** What was under way is to be written before the promise resolves: then another may own it. */
   readonly onLost: (partition: number) => Promise<void>;
 }
@@ -39,7 +40,7 @@ export class Partitions {
       leases,
       set: 'partitions',
       names: Array.from({ length: partitions }, (_, partition) => nameOf(partition)),
-      onTaken: (name, epoch) => onTaken(partitionNamed(name), epoch),
+      onTaken: (name, epoch, handed) => onTaken(partitionNamed(name), epoch, handed),
       onLost: (name) => onLost(partitionNamed(name)),
     });
   }

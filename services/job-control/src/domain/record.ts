@@ -83,6 +83,11 @@ export interface JobRecord {
   readonly attempt: number;
   /** Executors lost with it since a step was recorded. */
   readonly losses?: number | undefined;
+  /**
+   * Who may be running it in spite of a change of owner: the executor that held it when its partition was handed
+   * over, or `anybody` where the former owner did not say. Undefined once this owner has assigned it.
+   */
+  readonly heldBy?: string | undefined;
   /** It may have started before, so that it cannot end without asking an executor. */
   readonly mayHaveRun?: boolean | undefined;
   /** Milliseconds since 1970. */
@@ -118,12 +123,22 @@ export function isOver({ state }: Pick<JobRecord, 'state'>): boolean {
   return state === 'succeeded' || state === 'failed' || state === 'cancelled';
 }
 
-/** Taken over by the owner of a newer epoch. Executors of epochs before the last one hold it no more. */
-export function adopted(record: JobRecord, epoch: number): JobRecord {
-  const mayHaveRun = record.mayHaveRun === true || record.lane?.startsWith('ready/') === true;
+/** Nobody knows who. */
+export const anybody = '?';
+
+/**
+ * Taken over by the owner of a newer epoch. `handed`: the owner before wrote down who held what. Where it is not known
+ * whether the owner before had assigned the job, executors of still earlier epochs count as holding it no more.
+ */
+export function adopted(record: JobRecord, epoch: number, handed: boolean): JobRecord {
+  const isReady = record.lane?.startsWith('ready/') === true;
+  const told = handed && record.epoch === epoch - 1;
+  const heldBy = told ? record.heldBy : isReady ? (record.heldBy ?? anybody) : undefined;
   const last = { epoch: record.epoch, token: 0 };
-  const fence = isAbove(last, record.fence) ? last : record.fence;
-  return { ...record, epoch, ...(fence && { fence }), ...(mayHaveRun && { mayHaveRun }) };
+  const wasAssigned = !told || record.heldBy !== anybody;
+  const fence = wasAssigned && isAbove(last, record.fence) ? last : record.fence;
+  const mayHaveRun = record.mayHaveRun === true || isReady;
+  return { ...record, epoch, heldBy, ...(fence && { fence }), ...(mayHaveRun && { mayHaveRun }) };
 }
 
 /** An executor was lost with it. */
@@ -133,7 +148,7 @@ export function lostOnce(record: JobRecord): JobRecord {
 
 /** In what lane it waits; undefined once it is over. */
 function placed(record: JobRecord, lane: Lane, order: number): JobRecord {
-  return { ...record, lane: laneOf(lane, record.partition, record.type), order };
+  return { ...record, lane: laneOf(lane, record.partition, record.type), order, heldBy: undefined };
 }
 
 /** Back among those that wait for an executor. */
@@ -210,6 +225,7 @@ export type Ending =
 
 /** What a job that is over has no more. Set, not deleted: this is the hot path, and undefined is not stored. */
 const nothing = {
+  heldBy: undefined,
   lane: undefined,
   order: undefined,
   waits: undefined,

@@ -51,6 +51,8 @@ interface Partition {
   readonly epoch: number;
   readonly places: Places;
   readonly takenAt: number;
+  /** The owner before wrote down who held what: nothing else needs to wait for executors. */
+  readonly handed: boolean;
 }
 
 export class SchedulerCore {
@@ -87,6 +89,7 @@ export class SchedulerCore {
       jobs: options.jobs,
       clock: options.clock,
       epochOf: (partition) => this.#epochOf(partition),
+      wasHanded: (partition) => this.#partitions.get(partition)?.handed === true,
       onFenced: (partition) => this.#leases?.lost(partition),
       onFailure: (error, partition) => this.failed(error, partition),
     });
@@ -148,9 +151,9 @@ export class SchedulerCore {
   }
 
   /** A partition is this instance's from here on. */
-  take(partition: number, epoch: number): void {
+  take(partition: number, epoch: number, handed = false): void {
     const places = new Places(epoch);
-    this.#partitions.set(partition, { epoch, places, takenAt: this.clock.monotonic() });
+    this.#partitions.set(partition, { epoch, places, takenAt: this.clock.monotonic(), handed });
     for (const queue of this.#queues.values()) queue.open(partition, places);
     const partitions = this.terms.filter((term) => term.partition === partitionNumber(partition));
     for (const session of this.sessions.all)
@@ -164,8 +167,11 @@ export class SchedulerCore {
     if (!this.#partitions.delete(partition)) return;
     for (const queue of this.#queues.values()) queue.close(partition);
     this.versions.drop(partition);
+    const marked: Promise<void>[] = [];
     for (const job of this.table.drop(partition)) {
       job.queued = false;
+      const executor = job.holder?.session.executor ?? job.lostBy?.executor;
+      if (executor !== undefined) marked.push(this.table.mark(job, executor));
       const session = job.holder?.session;
       if (session === undefined) continue;
       session.held.delete(job.uid);
@@ -174,7 +180,7 @@ export class SchedulerCore {
       job.release();
     }
     for (const session of this.sessions.all) this.pumpSession(session);
-    await Promise.all([this.table.flush(), this.jobLog.flush()]);
+    await Promise.all([...marked, this.table.flush(), this.jobLog.flush()]);
   }
 
   /** Puts a job that only the store has where executors take it from, unless a page is still to bring it. */
@@ -252,10 +258,11 @@ export class SchedulerCore {
   /** It was ready under a former owner, and its executor may still come back for it. */
   inGrace(job: LiveJob): boolean {
     const partition = this.#partitions.get(job.record.partition);
-    const { lane, order, epoch } = job.record;
+    const { lane, order, epoch, heldBy } = job.record;
     // Only there is the order a place.
     const isReady = lane?.startsWith('ready/') === true && order !== undefined;
-    if (partition === undefined || job.dispatched || !isReady || epochOfPlace(order) >= epoch) return false;
+    if (partition === undefined || heldBy === undefined) return false;
+    if (job.dispatched || !isReady || epochOfPlace(order) >= epoch) return false;
     return this.clock.monotonic() - partition.takenAt < this.options.graceMs;
   }
 

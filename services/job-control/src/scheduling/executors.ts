@@ -11,7 +11,7 @@ import type {
   HeldJob,
 } from '@nephos/proto/nephos/jobs/v1/executor';
 import { Invalid, NotFound, Unavailable } from '@nephos/service';
-import { blocked, isAbove, isOver, lostOnce, ready } from '../domain/record.ts';
+import { anybody, blocked, isAbove, isOver, lostOnce, ready } from '../domain/record.ts';
 import { type SchedulerCore, stopError } from './core.ts';
 import type { LiveJob } from './live-job.ts';
 import { NotOwned } from './not-owned.ts';
@@ -138,7 +138,8 @@ export class Executors {
 
   async #announcedOne(session: Session, held: HeldJob): Promise<void> {
     const job = await this.#find(session, held);
-    if (job === undefined) return;
+    // Lost again meanwhile: the next owner asks for it.
+    if (job === undefined || this.#core.table.live.get(job.uid) !== job) return;
     const { record, holder } = job;
     // Announced twice, or assigned meanwhile: it has only to learn under which fence.
     if (holder?.session === session) this.#core.tellAdopted(job);
@@ -176,6 +177,7 @@ export class Executors {
     if (holder !== undefined) return holder.session.executor === session.executor && holder.token === token;
     if (lostBy !== undefined) return lostBy.executor === session.executor && lostBy.token === token;
     if (job.dispatched || Number(held.epoch) >= record.epoch) return false;
+    if (record.heldBy !== anybody) return record.heldBy === session.executor;
     return isAbove({ epoch: Number(held.epoch), token }, record.fence);
   }
 

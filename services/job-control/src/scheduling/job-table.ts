@@ -19,6 +19,8 @@ export interface TableOptions {
   readonly clock: Clock;
   /** The epoch held of a partition; undefined: it is not owned here. */
   readonly epochOf: (partition: number) => number | undefined;
+  /** The owner before wrote down who held what. */
+  readonly wasHanded: (partition: number) => boolean;
   /** A write met a newer epoch. */
   readonly onFenced: (partition: number) => void;
   /** The store refused a change: what is in memory of the partition is ahead of it for good. */
@@ -83,7 +85,8 @@ export class JobTable {
     const epoch = this.epoch(stored.value.partition);
     if (stored.value.epoch > epoch) throw this.#fenced(stored.value.partition);
     if (stored.value.epoch === epoch || isOver(stored.value)) return this.#keep(stored);
-    const value = { ...adopted(stored.value, epoch), ...change };
+    const handed = this.#options.wasHanded(stored.value.partition);
+    const value = { ...adopted(stored.value, epoch, handed), ...change };
     try {
       return this.#keep(await this.#writer.update(stored.id, stored.revision, value, undefined));
     } catch (error) {
@@ -153,6 +156,16 @@ export class JobTable {
     // Those who watch find out that they have to watch elsewhere.
     for (const watchers of this.#watchers.values()) for (const wake of watchers) wake();
     return dropped;
+  }
+
+  /** Says on record who holds a job whose partition is given up. Without effect where another owns it already. */
+  async mark({ uid, record }: LiveJob, heldBy: string): Promise<void> {
+    if (isOver(record)) return;
+    try {
+      await this.#writer.update(uid, { epoch: record.epoch }, { ...record, heldBy }, undefined);
+    } catch (error) {
+      if (!(error instanceof Conflict)) throw error;
+    }
   }
 
   /** Resolves once all that was asked to be written is. */

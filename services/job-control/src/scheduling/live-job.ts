@@ -75,6 +75,7 @@ export class LiveJob {
     const { progress } = this;
     return {
       ...record,
+      ...(this.dispatched && { heldBy: undefined }),
       header: { ...record.header, updateTime },
       ...(this.#startedAt !== undefined && {
         startedAt: this.#startedAt,

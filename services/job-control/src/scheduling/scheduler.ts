@@ -52,9 +52,9 @@ export class Scheduler {
     this.core.stopping = true;
   }
 
-  taken(partition: number, epoch: number): void {
+  taken(partition: number, epoch: number, handed: boolean): void {
     const { core } = this;
-    core.take(partition, epoch);
+    core.take(partition, epoch, handed);
     const options = { core, waits: this.#waits, due: this.#due };
     const failed = (error: unknown): void => core.failed(error, partition);
     adoptSleepers(partition, options).catch(failed);
