@@ -29,15 +29,24 @@ interface Waiting {
   reject(error: Error): void;
 }
 
+/** How much of what a process says last is kept, characters. */
+const longestSaid = 4000;
+
 export class Child<C extends Commands> implements AsyncDisposable {
   readonly #process: ChildProcess;
   readonly #waiting = new Map<number, Waiting>();
   #next = 0;
+  #said = '';
 
   private constructor(process: ChildProcess) {
     this.#process = process;
     process.on('message', (answer: Answered) => this.#settle(answer));
-    process.on('exit', (code, signal) => this.#ended(`the process ended with ${code ?? signal}`));
+    process.on('exit', (code, signal) =>
+      this.#ended(`the process ended with ${code ?? signal}: ${this.#said}`),
+    );
+    process.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.#said = (this.#said + text).slice(-longestSaid);
+    });
   }
 
   /** Starts `file`, which calls `answer`; `env` is added to this process's own. */
@@ -50,8 +59,8 @@ export class Child<C extends Commands> implements AsyncDisposable {
       env: { ...process.env, ...env },
       execArgv: ['--disable-warning=ExperimentalWarning', ...profiling()],
       serialization: 'advanced',
-      // Standard output is for results; a service logs there.
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      // Services log as they do anywhere; it is shown only where a process fails.
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     });
     const child = new Child<C>(process_);
     await child.#ask('ready', undefined);

@@ -1,6 +1,6 @@
 /** What the figures were measured on, and the processor time of processes that are not ours to ask. Linux. */
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import { promisify } from 'node:util';
 
@@ -32,11 +32,14 @@ async function versionOf(program: string): Promise<string> {
   }
 }
 
-/** Processor time of a process so far, microseconds; the kernel counts it in steps of 10 ms. */
+/** Processor time of a process so far, microseconds, over the threads that it has. */
 export function cpuOf(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * 10_000;
+  const tasks = `/proc/${pid}/task`;
+  const nanoseconds = readdirSync(tasks).map((task) => {
+    const [ran = '0'] = readFileSync(`${tasks}/${task}/schedstat`, 'utf8').split(' ');
+    return Number(ran);
+  });
+  return nanoseconds.reduce((sum, each) => sum + each, 0) / 1000;
 }
 
 /** Memory that a process has resident, MiB. */

@@ -18,6 +18,10 @@ interface Bench {
 const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   events: async () => ({ cases: (await import('./events/cases.ts')).cases, programs: ['nats-server'] }),
   rpc: async () => ({ cases: (await import('./rpc/cases.ts')).cases, programs: [] }),
+  directory: async () => ({
+    cases: (await import('./directory/cases.ts')).cases,
+    programs: ['nats-server', 'etcd'],
+  }),
 };
 
 const help = `usage: pnpm bench ${Object.keys(benches).join('|')} [options]
