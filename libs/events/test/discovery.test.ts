@@ -65,7 +65,7 @@ test('services answer PING, INFO and STATS to all, to their name and to their id
   stack.defer(() => connection.close());
   const ids = (...services: RunningService[]) => services.map(({ context }) => context.instanceId).sort();
   const answered = async (subject: string, wanted: number) =>
-    (await ask(connection, subject, wanted)).map(({ id }) => id).sort();
+    (await ask(connection, subject, wanted)).map(({ id }) => String(id)).sort();
 
   expect(await answered('$SRV.PING', 3)).toEqual(ids(one, two, other));
   expect(await answered('$SRV.PING.template', 2)).toEqual(ids(one, two));
