@@ -5,6 +5,7 @@ import path from 'node:path';
 import { expect, test } from '@jest/globals';
 import { Instance } from '@nephos/proto/nephos/directory/v1/instance';
 import { ListCache } from '../src/list-cache.ts';
+import { ListFollower } from '../src/list-follower.ts';
 import { matching, parseTarget, targetsOf } from '../src/selection.ts';
 import { ServiceList } from '../src/service-list.ts';
 
@@ -45,6 +46,24 @@ test('only what callers can see counts as a change', () => {
   expect(changes).toBe(1);
   list.offer([instance('x', { header: { labels: { a: '1' } } })], true);
   expect(changes).toBe(2);
+});
+
+test('changes apply to the version before their own, and to no other', () => {
+  const follower = new ListFollower();
+  const changes = (version: bigint, added: Instance[], removed: string[] = []) =>
+    follower.take({ $case: 'changes', value: { version, added, changed: [], removed, settled: true } });
+  const named = (uid: string) => instance(uid, { header: { name: `instances/${uid}` } });
+  expect(() => changes(1n, [named('x')])).toThrow('came after version none');
+  const list = { instances: [named('b')], settled: true, version: 4n };
+  expect(follower.take({ $case: 'list', value: list })?.instances).toHaveLength(1);
+  expect(changes(5n, [named('a'), named('c')])?.instances.map(({ header }) => header?.uid)).toEqual([
+    'a',
+    'b',
+    'c',
+  ]);
+  expect(changes(6n, [], ['instances/b'])?.instances.map(({ header }) => header?.uid)).toEqual(['a', 'c']);
+  expect(() => changes(8n, [])).toThrow('version 8 came after version 6');
+  expect(follower.take({ $case: 'heartbeat', value: { interval: undefined } })).toBeUndefined();
 });
 
 test('lists survive on disk; a torn file is none', async () => {

@@ -47,6 +47,8 @@ export interface DirectoryOptions {
   readonly data?: string;
   /** JWKS file or URL. */
   readonly trust?: string;
+  /** `host:port` where its metrics are served. */
+  readonly metrics?: string;
   readonly log?: Logger;
 }
 
@@ -73,6 +75,7 @@ export class Stack implements AsyncDisposable {
       NEPHOS_BIND: options.bind ?? '127.0.0.1:0',
       NEPHOS_LOG_LEVEL: 'silent',
       NEPHOS_DIRECTORY_TRUST: options.trust ?? '',
+      NEPHOS_METRICS_BIND: options.metrics ?? '',
     };
     const { log } = options;
     const running = this.use(await startService(directory, { env, ...(log && { log }) }));
