@@ -80,6 +80,8 @@ export class StreamReader implements Disposable {
     try {
       for (;;) {
         if (waiting.length === 0 && !over) await new Promise<void>((resolve) => (wake = resolve));
+        // What has come with the first one goes with it.
+        await new Promise((resolve) => setImmediate(resolve));
         const group = waiting;
         waiting = [];
         if (group.length > 0) yield this.#checked(group);

@@ -6,7 +6,7 @@ import { DeliverPolicy, type StreamInfo } from '@nats-io/jetstream';
 import { nanos } from '@nats-io/nats-core';
 import { filterSubject, type Session, sourcePlace, streamOf, streams } from '@nephos/events';
 import type { Selection } from '../domain/filter.ts';
-import { type Binding, type Position, resyncRequired } from '../domain/resume-token.ts';
+import { type Binding, bindingOf, type Position, resyncRequired } from '../domain/resume-token.ts';
 
 /** Where a watch without a token begins. */
 export type Start = 'now' | 'earliest' | 'snapshot' | Date;
@@ -81,7 +81,7 @@ export class WatchSource {
   }
 
   #bindingOf({ config, created }: StreamInfo): Binding {
-    return { stream: `${config.name} ${created}`, filter: this.filter };
+    return bindingOf(`${config.name} ${created}`, this.filter);
   }
 }
 

@@ -20,12 +20,15 @@ export interface Position {
   readonly until?: number;
 }
 
-/** What a token is bound to. */
+/** What a token is bound to, as its marks. */
 export interface Binding {
-  /** The stream and when it was made. */
   readonly stream: string;
-  /** The filter's subject. */
   readonly filter: string;
+}
+
+/** `stream`: its name and when it was made; `filter`: the filter's subject. */
+export function bindingOf(stream: string, filter: string): Binding {
+  return { stream: digest(stream), filter: digest(filter) };
 }
 
 const version = '1';
@@ -34,16 +37,15 @@ const longestToken = 256;
 export function encodeResumeToken(position: Position, { stream, filter }: Binding): string {
   const { place, mark, state, until } = position;
   const phase = `${state ?? ''}-${until ?? ''}`;
-  const text = [version, digest(stream), digest(filter), phase, place, mark.toString(36)].join('.');
+  const text = [version, stream, filter, phase, place, mark.toString(36)].join('.');
   return Buffer.from(`${text}.${digest(text)}`).toString('base64url');
 }
 
 /** Throws `Invalid` on a token that is damaged or of another filter, `OutOfRange` on one of another life. */
 export function decodeResumeToken(token: string, { stream, filter }: Binding): Position {
   const parts = readParts(token);
-  if (parts.filter !== digest(filter)) throw refused('belongs to another filter');
-  if (parts.stream !== digest(stream))
-    throw resyncRequired('the streams were made anew since this token was given');
+  if (parts.filter !== filter) throw refused('belongs to another filter');
+  if (parts.stream !== stream) throw resyncRequired('the streams were made anew since this token was given');
   return parts.position;
 }
 
