@@ -1,6 +1,6 @@
 /**
  * The peer's subscribers: a pull consumer each with explicit acknowledgements, all on one connection, by @nats-io
- * alone. They take a message's number from its subject and never look at its body. Arguments: broker, how many.
+ * alone. A handler of ours gets an event that is decoded, so theirs parses its body. Arguments: broker, how many.
  */
 import { jetstream } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
@@ -20,6 +20,7 @@ for (let at = 0; at < Number(subscribers); at += 1) {
     max_messages: 1000,
     expires: 10_000,
     callback: (message) => {
+      message.json();
       tally.handled(numberIn(message.subject.slice(message.subject.lastIndexOf('.') + 1)));
       message.ack();
     },

@@ -4,6 +4,7 @@
 // the store is failed for good: whether an unanswered write happened is unknown, as after any lost answer.
 import { Worker } from 'node:worker_threads';
 import { Exhausted, Unavailable } from '@nephos/service';
+import { packed } from './packing.ts';
 import type { FromWorker, Operation, Reply, ToWorker, WorkerSettings } from './protocol.ts';
 
 const maxBatch = 1000;
@@ -15,7 +16,7 @@ const retryAfterMs = 100;
 interface Entry {
   readonly operation: Operation;
   readonly bytes: number;
-  readonly resolve: (reply: Reply) => void;
+  readonly settle: (reply: Reply) => void;
   readonly reject: (error: Error) => void;
 }
 
@@ -65,8 +66,8 @@ export class WorkerChannel {
     worker.on('exit', (code) => this.#exited(code));
   }
 
-  /** `bytes` is about how much text the operation carries. */
-  request(operation: Operation, bytes: number): Promise<Reply> {
+  /** `bytes` is about how much text the operation carries; `read` makes of its reply what the caller gets. */
+  request<R>(operation: Operation, bytes: number, read: (reply: Reply) => R): Promise<R> {
     if (this.#refusal !== undefined) return Promise.reject(this.#refusal);
     if (this.#open >= this.#maxWaiting || this.#openBytes + bytes > maxWaitingBytes) {
       const message = `${this.#open} operations wait for the disk already`;
@@ -75,7 +76,14 @@ export class WorkerChannel {
     return new Promise((resolve, reject) => {
       this.#open += 1;
       this.#openBytes += bytes;
-      this.#waiting.push({ operation, bytes, resolve, reject });
+      const settle = (reply: Reply): void => {
+        try {
+          resolve(read(reply));
+        } catch (error) {
+          reject(error as Error);
+        }
+      };
+      this.#waiting.push({ operation, bytes, settle, reject });
       this.#scheduleSend();
     });
   }
@@ -113,7 +121,7 @@ export class WorkerChannel {
     const batch = this.#waiting.slice(0, maxBatch);
     this.#waiting = this.#waiting.slice(maxBatch);
     this.#inFlight.push(batch);
-    this.#post({ operations: batch.map((entry) => entry.operation) });
+    this.#post({ operations: batch.map((entry) => packed(entry.operation)) });
   }
 
   #post(message: ToWorker): void {
@@ -127,7 +135,7 @@ export class WorkerChannel {
       for (const entry of this.#inFlight.shift() ?? []) {
         this.#open -= 1;
         this.#openBytes -= entry.bytes;
-        entry.resolve(message.replies[next++] as Reply);
+        entry.settle(message.replies[next++] as Reply);
       }
     }
     this.#scheduleSend();

@@ -63,10 +63,12 @@ export class SqliteDriver implements Driver {
     return (await this.#ask({ op: 'count', collection, plan })) as number;
   }
 
-  async write(collection: string, request: WriteRequest): Promise<Written> {
-    const operation = this.#operationOf(collection, request);
-    const [revision, eventSeq, pendingCount, pendingBytes] = (await this.#ask(operation)) as WrittenRow;
-    return { revision, eventSeq, pendingCount, pendingBytes };
+  write(collection: string, request: WriteRequest): Promise<Written> {
+    try {
+      return this.#ask(this.#operationOf(collection, request), writtenOf);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
   }
 
   /** The channel keeps their order and sends them together. */
@@ -132,10 +134,12 @@ export class SqliteDriver implements Driver {
     return this.#channel.close();
   }
 
-  #ask(operation: Operation): Promise<unknown> {
-    return this.#channel.request(operation, weightOf(operation)).then((reply) => {
+  #ask(operation: Operation): Promise<unknown>;
+  #ask<R>(operation: Operation, read: (result: unknown) => R): Promise<R>;
+  #ask(operation: Operation, read: (result: unknown) => unknown = (result) => result): Promise<unknown> {
+    return this.#channel.request(operation, weightOf(operation), (reply) => {
       if ('refused' in reply) throw this.#errorOf(operation, reply.refused);
-      return reply.result;
+      return read(reply.result);
     });
   }
 
@@ -189,6 +193,11 @@ export class SqliteDriver implements Driver {
     const indexes = Object.entries(this.#indexes.get(collection) ?? {});
     return indexes.find(([, index]) => index.fields.join() === fields)?.[0] ?? fields;
   }
+}
+
+function writtenOf(result: unknown): Written {
+  const [revision, eventSeq, pendingCount, pendingBytes] = result as WrittenRow;
+  return { revision, eventSeq, pendingCount, pendingBytes };
 }
 
 function indexedValue(value: Json, field: string): string | number | null {

@@ -3,6 +3,7 @@
 // passes through it.
 import type { IndexDefinition, Scalar } from '../collection.ts';
 import type { Plan } from '../plan.ts';
+import type { PackedWrite } from './packing.ts';
 
 /** How the worker is started. */
 export interface WorkerSettings {
@@ -109,7 +110,9 @@ export type Refusal =
 
 export type Reply = { readonly result: unknown } | { readonly refused: Refusal };
 
-export type ToWorker = { readonly operations: readonly Operation[] } | { readonly close: true };
+export type ToWorker =
+  | { readonly operations: readonly (Operation | PackedWrite)[] }
+  | { readonly close: true };
 
 export type FromWorker =
   | { readonly opened: true }

@@ -5,6 +5,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { Engine, isBusy } from './engine.ts';
+import { type PackedWrite, unpacked } from './packing.ts';
 import type { FromWorker, Operation, ToWorker, WorkerSettings } from './protocol.ts';
 
 const port = parentPort as MessagePort;
@@ -19,14 +20,14 @@ const worthwhile = 500;
 
 function serve(engine: Engine): void {
   port.on('message', (first: ToWorker) => {
-    let operations: readonly Operation[] = [];
+    let operations: readonly (Operation | PackedWrite)[] = [];
     let closing = false;
     for (let message: ToWorker | undefined = first; message !== undefined; ) {
       if ('close' in message) closing = true;
       else operations = operations.length === 0 ? message.operations : [...operations, ...message.operations];
       message = operations.length < worthwhile ? nextWaiting() : undefined;
     }
-    if (operations.length > 0) send({ replies: engine.run(operations) });
+    if (operations.length > 0) send({ replies: engine.run(operations.map(unpacked)) });
     if (!closing) return;
     engine.close();
     send({ closed: true });
