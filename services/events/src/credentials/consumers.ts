@@ -14,7 +14,7 @@ type Jsm = Session['jsm'];
 
 const limits = {
   ack_policy: 'explicit',
-  ack_wait: nanos(60_000),
+  ack_wait: nanos(30_000),
   max_ack_pending: 1_000,
   /** Requests for messages that wait at a time. */
   max_waiting: 32,
