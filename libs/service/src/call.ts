@@ -42,6 +42,8 @@ export interface CallOptions {
   readonly metadata?: Readonly<Record<string, string>> | undefined;
   /** True: wait for a connection until the deadline rather than fail; the default for service names. */
   readonly waitForReady?: boolean | undefined;
+  /** Attempts at a unary call that is answered UNAVAILABLE, the first one included. Default 5. */
+  readonly attempts?: number | undefined;
 }
 
 /** What an interceptor is told of the thing it wraps: an rpc, an event's handler or a job's step. */

@@ -24,7 +24,7 @@ import { bytesAsTheyAre } from './streams.ts';
 
 /** Unary calls end after this unless their caller says otherwise. */
 export const defaultDeadlineMs = 30_000;
-const attempts = 5;
+const defaultAttempts = 5;
 const backoff: Backoff = { firstMs: 50, maxMs: 2000 };
 
 /** One attempt of a unary call. */
@@ -80,11 +80,18 @@ function withoutStack<T>(begin: () => T): T {
   }
 }
 
+/** How a call is tried again. */
+interface Again {
+  readonly env: ClientEnvironment;
+  /** At most, the first one included. */
+  readonly attempts: number;
+}
+
 /** Whether another attempt makes sense after `error`; then the pause before it, milliseconds. */
 function pauseBefore(
   error: unknown,
   made: number,
-  { deadline, signals, channel }: Outgoing,
+  { deadline, signals, channel, attempts }: Outgoing & Again,
 ): number | undefined {
   if (!(error instanceof NephosError) || error.kind !== 'unavailable' || made >= attempts) return undefined;
   if (abortReason(signals) !== undefined || channel.closed !== undefined) return undefined;
@@ -93,13 +100,13 @@ function pauseBefore(
 }
 
 /** The attempts after the first, which failed with `error`. */
-async function again(method: Method, bytes: Buffer, call: Outgoing, env: ClientEnvironment, error: unknown) {
+async function again(method: Method, bytes: Buffer, call: Outgoing & Again, error: unknown) {
   let last = error;
   for (let made = 1; ; made += 1) {
     const pauseMs = pauseBefore(last, made, call);
     if (pauseMs === undefined) throw last;
     const signal = call.signals.length === 0 ? undefined : AbortSignal.any([...call.signals]);
-    await env.clock.sleep(pauseMs, signal).catch(() => {});
+    await call.env.clock.sleep(pauseMs, signal).catch(() => {});
     const ended = abortReason(call.signals) ?? call.channel.closed;
     if (ended !== undefined) throw ended;
     try {
@@ -122,10 +129,12 @@ export function unary(method: Method, channel: Channel, env: ClientEnvironment) 
       return Promise.reject(error as Error);
     }
     const answer = attempt(method, bytes, call).catch((error: unknown) =>
-      again(method, bytes, call, env, error).catch((last: unknown) => {
-        count(call, last);
-        throw last;
-      }),
+      again(method, bytes, { ...call, env, attempts: options.attempts ?? defaultAttempts }, error).catch(
+        (last: unknown) => {
+          count(call, last);
+          throw last;
+        },
+      ),
     );
     if (call.observation === undefined) return answer;
     return answer.then(
