@@ -50,6 +50,7 @@ export {
   subjectRoots,
 } from './subject.ts';
 export { subscribe } from './subscribe.ts';
+export { type SharedSubscription, subscribeOnOne } from './subscribe-on-one.ts';
 export type {
   EventHandler,
   FollowItem,

@@ -19,7 +19,7 @@ import type { EventHandler, SubscribeOptions, Subscription, SubscriptionCounts }
 import { SubscriptionWatch } from './subscription-watch.ts';
 import { typed } from './typed.ts';
 
-/** How long handlers may take to end when the subscription stops. */
+/** How long handlers may take to end when the subscription stops, unless it is said. */
 const stopGraceMs = 5_000;
 const retryMs = 250;
 
@@ -124,9 +124,13 @@ class DurableSubscription<M> implements Subscription {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  async stop(graceMs = stopGraceMs): Promise<void> {
     this.#stopping.abort(new Error(`subscription ${this.#name} stops`));
     await this.#ended;
-    const grace = this.#bus.clock.timer(stopGraceMs, () => this.#ending.abort(new Error('out of time')));
+    const grace = this.#bus.clock.timer(graceMs, () => this.#ending.abort(new Error('out of time')));
     await this.#dispatcher.idle();
     grace[Symbol.dispose]();
     this.#acknowledgements.send();

@@ -85,6 +85,8 @@ export interface Subscription extends AsyncDisposable {
   readonly lag: number;
   /** True where another process reads under the same name: then neither sees all, nor in order. */
   readonly hasRivals: boolean;
+  /** Lets handlers that run end within so long, 5 s by default, and keeps the position. */
+  stop(graceMs?: number): Promise<void>;
   /** For health: throws `Unavailable` while there is work and no progress. */
   check(): void;
   /**
