@@ -62,7 +62,7 @@ class World implements AsyncDisposable {
   readonly #opened = new AsyncDisposableStack();
   readonly backends: Backend[] = [];
   caller: RunningService | undefined;
-  #shiftMs = 0;
+  #nowMs = 0;
 
   static async open(places: readonly Place[], zone = ''): Promise<World> {
     const world = new World();
@@ -91,7 +91,8 @@ class World implements AsyncDisposable {
     });
     const clock: Clock = {
       now: () => systemClock.now(),
-      monotonic: () => systemClock.monotonic() + world.#shiftMs,
+      // Stands still but for `pass`: no test depends on how long its calls take.
+      monotonic: () => world.#nowMs,
       sleep: (ms, signal) => systemClock.sleep(ms, signal),
       timer: (ms, fire) => systemClock.timer(ms, fire),
       every: (ms, fire) => systemClock.every(ms, fire),
@@ -104,7 +105,7 @@ class World implements AsyncDisposable {
 
   /** Moves the caller's monotonic clock on. */
   pass(ms: number): void {
-    this.#shiftMs += ms;
+    this.#nowMs += ms;
   }
 
   /** How many of these calls failed. */
@@ -197,7 +198,6 @@ test('the only instance is called whatever it answers, and calls are counted', a
   await world.call(10);
   only.mood = 'well';
   expect(await world.call(5)).toBe(0);
-  expect(world.caller?.context.callees()).toEqual([
-    { service: 'backend', calls: 46, failures: 30, since: expect.any(Date) },
-  ]);
+  const counted = world.caller?.context.callees().find(({ service }) => service === 'backend');
+  expect(counted).toEqual({ service: 'backend', calls: 46, failures: 30, since: expect.any(Date) });
 });
