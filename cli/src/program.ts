@@ -11,6 +11,7 @@ import { addOfferings } from './groups/offerings.ts';
 import { addOperations } from './groups/operations.ts';
 import { addPods } from './groups/pods.ts';
 import { addServices } from './groups/services.ts';
+import { addStore } from './groups/store.ts';
 import { addTemplates } from './groups/templates.ts';
 import { addVms } from './groups/vms.ts';
 import { addVolumes } from './groups/volumes.ts';
@@ -36,6 +37,7 @@ const groups = [
   addCredentials,
   addWebhooks,
   addServices,
+  addStore,
 ];
 
 const examples = `

@@ -135,7 +135,7 @@ export class CollectionIndexes {
     return `collection:${this.#name}`;
   }
 
-  #take({ generation, indexes }: LayoutRecord): void {
+  #take({ generation, indexes }: Omit<LayoutRecord, '_id'>): void {
     const named = new Set(indexes.map(({ key }) => key));
     const others = this.#own.filter((index) => !named.has(index.key));
     this.#shape = { generation, indexes: [...indexes, ...others] };
@@ -162,10 +162,10 @@ export class CollectionIndexes {
 
   /** False: another process was first. */
   async #replace(before: LayoutRecord | null, indexes: readonly MaintainedIndex[]): Promise<boolean> {
-    const next = { _id: this.#recordId, generation: (before?.generation ?? 0) + 1, indexes };
+    const next = { generation: (before?.generation ?? 0) + 1, indexes };
     if (before === null) {
       try {
-        await this.#records.insertOne(next);
+        await this.#records.insertOne({ _id: this.#recordId, ...next });
       } catch (error) {
         if (isDuplicate(error)) return false;
         throw error;
@@ -179,10 +179,21 @@ export class CollectionIndexes {
     return true;
   }
 
+  /** FerretDB knows no sparse indexes, but SQL's unique ones behind it leave out what is missing. */
   async #createIndexes(): Promise<void> {
-    for (const name of housekeeping) await this.#createIndex(name, name, false);
-    for (const index of this.#own) {
-      await this.#createIndex(`keys.${index.key}`, index.key, index.unique === true);
+    const wanted = [
+      ...housekeeping.map((name) => ({ name, key: { [name]: 1 } as const })),
+      ...this.#own.map(({ key: name, unique }) => ({
+        name,
+        key: { [`keys.${name}`]: 1 } as const,
+        ...(unique === true && { unique }),
+      })),
+    ];
+    try {
+      await this.#documents.createIndexes(wanted.map((index) => ({ ...index, sparse: true })));
+    } catch (error) {
+      if (serverCode(error) !== notImplemented) throw error;
+      await this.#documents.createIndexes(wanted);
     }
   }
 
@@ -204,17 +215,6 @@ export class CollectionIndexes {
         };
       });
       await this.#documents.bulkWrite(updates, { ordered: false });
-    }
-  }
-
-  /** FerretDB knows no sparse indexes, but SQL's unique ones behind it leave out what is missing. */
-  async #createIndex(field: string, name: string, unique: boolean): Promise<void> {
-    const options = { name, ...(unique && { unique }) };
-    try {
-      await this.#documents.createIndex({ [field]: 1 }, { ...options, sparse: true });
-    } catch (error) {
-      if (serverCode(error) !== notImplemented) throw error;
-      await this.#documents.createIndex({ [field]: 1 }, options);
     }
   }
 

@@ -15,6 +15,7 @@ import type { StoreLog } from '../collection.ts';
 import { MongoDriver, type MongoDriverOptions } from './driver.ts';
 import { serverCode, storeError } from './faults.ts';
 import { checkLayout } from './indexes.ts';
+import { refuseUnfinishedMove } from './move-record.ts';
 
 const databaseName = /^[A-Za-z0-9_-]{1,63}$/;
 const commandNotFound = 59;
@@ -36,6 +37,7 @@ export async function openMongo(url: string, options: MongoDriverOptions): Promi
   const client = clientOf(url);
   try {
     const db = await databaseFor(client, name, options.log);
+    await refuseUnfinishedMove(db);
     return new MongoDriver(client, db, options);
   } catch (error) {
     await client.close();
@@ -47,7 +49,7 @@ export async function openMongo(url: string, options: MongoDriverOptions): Promi
 }
 
 /** The driver repeats reads, and writes only where the server can tell a repeated one. */
-function clientOf(url: string): MongoClient {
+export function clientOf(url: string): MongoClient {
   const asked = new URLSearchParams(url.split('?')[1] ?? '');
   const chosen = Object.entries(defaults).filter(([option]) => !asked.has(option));
   try {
@@ -64,7 +66,7 @@ export function databaseOf(url: string): string {
   throw new Invalid('FIELD_INVALID', "a MongoDB store's URL looks like mongodb://host:27017/database");
 }
 
-async function databaseFor(client: MongoClient, name: string, log: StoreLog | undefined): Promise<Db> {
+export async function databaseFor(client: MongoClient, name: string, log: StoreLog | undefined): Promise<Db> {
   const common: DbOptions = (await canRollBack(client)) ? { readConcern: new ReadConcern('majority') } : {};
   const { version } = await client.db(name).command({ buildInfo: 1 });
   const synced = client.db(name, { writeConcern: journaled, ...common });
