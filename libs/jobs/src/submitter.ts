@@ -1,6 +1,6 @@
 /**
  * One stream of submissions. It opens with the first one; when it breaks, what has no answer yet is sent again on
- * the next, until each submission's own deadline.
+ * the next, until each submission's own deadline; so is what nobody takes at present.
  */
 import {
   type Job,
@@ -110,18 +110,27 @@ export class Submitter implements AsyncDisposable {
   #settle(result: SubmitResult): void {
     const waiting = this.#waiting.get(result.uid);
     if (waiting === undefined) return;
-    this.#waiting.delete(result.uid);
     const { answers } = waiting;
+    const error = result.outcome?.$case === 'error' ? errorOf(result.outcome.value) : undefined;
+    if (error instanceof Unavailable) return this.#sendAgain(waiting, error);
+    this.#waiting.delete(result.uid);
     switch (result.outcome?.$case) {
       case 'accepted':
         return answers.resolve(accepted(waiting.job, result.outcome.value));
       case 'existing':
         return answers.resolve(result.outcome.value);
       case 'error':
-        return answers.reject(errorOf(result.outcome.value));
+        return answers.reject(error);
       default:
         answers.reject(new Internal('INTERNAL', `no outcome came for job ${result.uid}`));
     }
+  }
+
+  /** Nobody takes it now: it goes out again after a pause, on whatever stream stands then. */
+  #sendAgain({ job }: Waiting, { details }: Unavailable): void {
+    this.#clock.timer(details.retryAfterMs ?? backoff.firstMs, () => {
+      if (this.#waiting.has(job.uid)) this.#frames?.push(job);
+    });
   }
 }
 
