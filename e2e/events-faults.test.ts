@@ -8,7 +8,7 @@ import { seeded } from './faults/events/seeded.ts';
 import { relayStalled } from './faults/events/stalled.ts';
 import { World } from './faults/events/world.ts';
 
-const seeds = (process.env['NEPHOS_SEEDS'] ?? '0,1,2,3,4').split(',').map(Number);
+const seeds = (process.env['NEPHOS_SEEDS'] ?? '0,1,2,3,4,5').split(',').map(Number);
 
 test.each(seeds)(
   'seed %i: nothing is lost, doubled or disordered',

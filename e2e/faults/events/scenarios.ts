@@ -6,30 +6,14 @@
 import { streams } from '@nephos/events';
 import { offsetClock, systemClock } from '@nephos/service';
 import { streamOptions } from './entity.ts';
+import { readersChange } from './readers.ts';
 import type { Choices } from './seeded.ts';
 import { relayStalled } from './stalled.ts';
-import { connectTo, end, type Findings, told, type World } from './world.ts';
+import { connectTo, type Findings, rest, told, type World } from './world.ts';
 
 /** Longer than the broker remembers ids. */
 const pastWindowMs = streamOptions.dedupMs * 1.6;
 const hourMs = 60 * 60 * 1000;
-
-type Child = Awaited<ReturnType<World['source']>>;
-
-/** Lets a source come to rest; starts it again if it is not there to do so. */
-async function rest(world: World, seed: number, child: Child): Promise<void> {
-  let source = child;
-  for (;;) {
-    if (source.exitCode !== null || source.signalCode !== null) {
-      source = await world.source(seed);
-      await told(source, 'ready');
-    }
-    const flushed = told(source, 'metrics');
-    source.send('rest');
-    if (await flushed) break;
-  }
-  await end(source);
-}
 
 /** The source's process is killed at a place in its relay, again and again. */
 async function sourceKilled(world: World, seed: number, choices: Choices): Promise<Findings> {
@@ -110,4 +94,11 @@ async function subscriberAway(world: World, seed: number, choices: Choices): Pro
   return areGone ? { ...findings, stream: { ...findings.stream, lost: 0 } } : findings;
 }
 
-export const scenarios = { sourceKilled, brokerKilled, streamLost, subscriberAway, relayStalled };
+export const scenarios = {
+  sourceKilled,
+  brokerKilled,
+  streamLost,
+  subscriberAway,
+  relayStalled,
+  readersChange,
+};

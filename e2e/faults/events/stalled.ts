@@ -46,7 +46,7 @@ export async function relayStalled(
   await systemClock.sleep(stallMs);
   while ((await store.outbox.pending({ limit: 1 })).length > 0) await systemClock.sleep(50);
   await systemClock.sleep(500);
-  const findings = await world.findings(store);
+  const findings = await world.findings({ store });
   for (const relay of relays) await end(relay);
   return findings;
 }

@@ -39,6 +39,11 @@ export interface Findings {
   readonly resynced: number;
 }
 
+interface FindingsOptions {
+  readonly store?: Store;
+  readonly handled?: () => readonly Told[];
+}
+
 const silent = (): void => undefined;
 export const quietLog = { debug: silent, info: silent, warn: silent, error: silent };
 
@@ -80,10 +85,19 @@ export class World implements AsyncDisposable {
     return `sqlite://${this.#folder}/source.db`;
   }
 
-  /** Starts a source, and resolves once it has started. */
+  /** Of another store, for what the source has not. */
+  get besideUrl(): string {
+    return `sqlite://${this.#folder}/beside.db`;
+  }
+
+  /** Starts a source: see source-process.ts. */
   async source(seed: number, kind: 'own' | 'shared' = 'own', clock: 'true' | 'frozen' = 'true') {
-    const program = path.join(import.meta.dirname, 'source-process.ts');
-    const flags = ['--disable-warning=ExperimentalWarning', program, String(seed), kind, clock];
+    return this.spawn('source-process.ts', [String(seed), kind, clock]);
+  }
+
+  /** Starts a program of this folder; it says `ready` when it is. */
+  spawn(program: string, args: readonly string[]): ChildProcess {
+    const flags = ['--disable-warning=ExperimentalWarning', path.join(import.meta.dirname, program), ...args];
     const child = spawn(process.execPath, flags, {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       env: {
@@ -100,17 +114,17 @@ export class World implements AsyncDisposable {
     return subscribe(bus, { name: 'oracle', ...options }, async (event) => this.#see(event));
   }
 
-  /** Once the source is at rest and its process gone. */
-  async findings(store?: Store): Promise<Findings> {
+  /** Once the source is at rest and its process gone. `store`: it is open here; `handled`: by others than us. */
+  async findings({ store, handled = () => this.handled }: FindingsOptions = {}): Promise<Findings> {
     const own = store ?? (await openStore({ url: this.storeUrl, clock: systemClock }));
     try {
       const kept = await keptIn(own);
-      await this.#allCame(kept);
+      await settled(async () => (judge(handled(), kept).lost === 0 ? [] : ['some']));
       const told = await readStream(this.nats.url, streams.events);
       const stale = await settled(async () => staleOf(await readStream(this.nats.url, streams.state), kept));
       const pending = (await own.outbox.pending({ limit: 100 })).length;
       return {
-        ...{ events: told.length, stream: judge(told, kept), handler: judge(this.handled, kept) },
+        ...{ events: told.length, stream: judge(told, kept), handler: judge(handled(), kept) },
         ...{ stale, pending, resynced: this.#resynced },
       };
     } finally {
@@ -123,11 +137,6 @@ export class World implements AsyncDisposable {
     await this.#stack.disposeAsync();
   }
 
-  /** What is lost never comes: the wait is bounded. */
-  async #allCame(kept: ReadonlyMap<string, Kept>): Promise<void> {
-    await settled(async () => (judge(this.handled, kept).lost === 0 ? [] : ['some']));
-  }
-
   #see({ uid, firstSequence, sequence, resync, new: now }: EntityEvent): void {
     if (resync) this.#resynced += 1;
     const description = String(now?.['description'] ?? '');
@@ -137,6 +146,19 @@ export class World implements AsyncDisposable {
 
 export function connectTo(nats: string, clock: Clock): Promise<Bus> {
   return connectBus({ name: 'faults', clock, log: quietLog, nats, streams: streamOptions, verifyMs: 300 });
+}
+
+/** Lets a source come to rest; starts it again if it is not there to do so. */
+export async function rest(world: World, seed: number, child: ChildProcess): Promise<void> {
+  for (let source = child; ; ) {
+    if (source.exitCode !== null || source.signalCode !== null) {
+      source = await world.source(seed);
+      await told(source, 'ready');
+    }
+    const flushed = told(source, 'metrics');
+    source.send('rest', () => undefined);
+    if (await flushed) return await end(source);
+  }
 }
 
 /** SIGKILL, and waits until it is gone. */
@@ -171,7 +193,7 @@ export async function keptIn(store: Store): Promise<Map<string, Kept>> {
   );
 }
 
-/** What is found once nothing is wrong any more, or after a while. */
+/** What is found once nothing is wrong any more, or after a while: what is lost never comes. */
 async function settled(find: () => Promise<string[]>): Promise<string[]> {
   const giveUpAt = systemClock.monotonic() + 15_000;
   for (;;) {
