@@ -85,7 +85,7 @@ test('a third party sees its slice whole, in order, and nothing else, whatever i
   const inNow = many.filter(({ status }) => status === 'fulfilled').length;
   expect(inNow).toBeLessThan(thirdPartyLimits.connections + 3);
   await api.credentials.revokeEventCredential({ name: acme.name });
-  await Promise.all(many.map((each) => each.status === 'fulfilled' && each.value.closed()));
+  await Promise.all(many.map(async (each) => each.status === 'fulfilled' && (await each.value.closed())));
   await again.closed();
   await expect(enter(nats.url, acme.creds)).rejects.toThrow(/Authorization|connections exceeded/);
   await using other = await enter(nats.url, bob.creds);

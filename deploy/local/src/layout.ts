@@ -79,9 +79,7 @@ export function layoutOf(options: LayoutOptions): Layout {
   const { data, portBase, mode, isolate } = options;
   const state = path.join(data, mode);
   const builtIn = path.join(state, 'built-in');
-  const natsPort = portBase;
-  const url = `nats://${host}:${natsPort}`;
-  const store = path.join(state, 'nats');
+  const nats = brokerIn(state, portBase);
   const portOf = (service: ServiceName) => portBase + 1 + serviceNames.indexOf(service);
   const address = (service: ServiceName) => `${host}:${portOf(service)}`;
   const folder = path.join(state, 'identity');
@@ -90,27 +88,17 @@ export function layoutOf(options: LayoutOptions): Layout {
     trust: path.join(folder, trustFile),
     tokenOf: (service: ServiceName) => path.join(folder, tokenFile(service)),
   };
-  const keys = keyFilesIn(path.join(state, 'nats-keys'));
   const dataOf = (service: ServiceName) => path.join(state, service);
   const storeOf = (service: ServiceName) =>
     options.store === undefined || service === 'host-agent'
       ? `sqlite://${path.join(dataOf(service), `${service}.db`)}`
       : worldStoreUrl(options.store, mode);
-  const common = {
-    NEPHOS_NATS: url,
-    NEPHOS_DIRECTORY: address('directory'),
-    NEPHOS_DIRECTORY_TRUST: identity.trust,
-    NEPHOS_LOG_LEVEL: options.logLevel,
-    NEPHOS_LOG_TO: 'stderr',
-    NEPHOS_TEMPLATE_BUILT_IN: builtIn,
-    NEPHOS_HYPERVISOR: mode,
-    NEPHOS_AGENT_STOP_GUESTS: 'true',
-    // Room for guests that take their time, see the agent's NEPHOS_AGENT_STOP_GRACE.
-    NEPHOS_HOST_AGENT_DRAIN_GRACE: '25s',
-    // Callers here learn at once that a service leaves: nothing is gained by waiting for them.
-    NEPHOS_DRAIN_DELAY: '50ms',
-    NODE_COMPILE_CACHE: compileCache,
-  };
+  const common = sharedEnvironment(options, {
+    url: nats.url,
+    directory: address('directory'),
+    trust: identity.trust,
+    builtIn,
+  });
   const group = (name: string, services: readonly ServiceName[]): Group => ({
     name,
     services,
@@ -119,7 +107,7 @@ export function layoutOf(options: LayoutOptions): Layout {
       ...Object.assign(
         {},
         ...services.map((each) => ({
-          ...own(each, address(each), dataOf(each), keys),
+          ...own(each, address(each), dataOf(each), nats.keys),
           [`${prefixOf(each)}_IDENTITY`]: identity.tokenOf(each),
           [`${prefixOf(each)}_STORE`]: storeOf(each),
         })),
@@ -130,14 +118,6 @@ export function layoutOf(options: LayoutOptions): Layout {
   const groups = isolate
     ? serviceNames.map((name) => group(name, [name]))
     : [group('control-plane', controlPlane), group('host-agent', ['host-agent'])];
-  const nats = {
-    port: natsPort,
-    url,
-    store,
-    config: path.join(state, 'nats.conf'),
-    accounts: path.join(state, 'nats-accounts'),
-    keys,
-  };
   return {
     options,
     state,
@@ -154,6 +134,46 @@ export function layoutOf(options: LayoutOptions): Layout {
 
 function prefixOf(service: ServiceName): string {
   return `NEPHOS_${service.replaceAll('-', '_').toUpperCase()}`;
+}
+
+function brokerIn(state: string, port: number): Layout['nats'] {
+  return {
+    port,
+    url: `nats://${host}:${port}`,
+    store: path.join(state, 'nats'),
+    config: path.join(state, 'nats.conf'),
+    accounts: path.join(state, 'nats-accounts'),
+    keys: keyFilesIn(path.join(state, 'nats-keys')),
+  };
+}
+
+interface Shared {
+  readonly url: string;
+  readonly directory: string;
+  readonly trust: string;
+  readonly builtIn: string;
+}
+
+/** What every service is told. */
+function sharedEnvironment(
+  options: LayoutOptions,
+  { url, directory, trust, builtIn }: Shared,
+): Record<string, string> {
+  return {
+    NEPHOS_NATS: url,
+    NEPHOS_DIRECTORY: directory,
+    NEPHOS_DIRECTORY_TRUST: trust,
+    NEPHOS_LOG_LEVEL: options.logLevel,
+    NEPHOS_LOG_TO: 'stderr',
+    NEPHOS_TEMPLATE_BUILT_IN: builtIn,
+    NEPHOS_HYPERVISOR: options.mode,
+    NEPHOS_AGENT_STOP_GUESTS: 'true',
+    // Room for guests that take their time, see the agent's NEPHOS_AGENT_STOP_GRACE.
+    NEPHOS_HOST_AGENT_DRAIN_GRACE: '25s',
+    // Callers here learn at once that a service leaves: nothing is gained by waiting for them.
+    NEPHOS_DRAIN_DELAY: '50ms',
+    NODE_COMPILE_CACHE: compileCache,
+  };
 }
 
 function own(service: ServiceName, bind: string, data: string, keys: KeyFiles): Record<string, string> {

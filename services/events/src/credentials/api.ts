@@ -2,7 +2,7 @@
  * CredentialService. A secret exists in the answer to the call that made it and nowhere else: it is made before the
  * request is accepted, handed out only by the process that made it, and what is stored are public keys.
  */
-import type { Idempotency, RequestRecord } from '@nephos/idempotency';
+import type { Idempotency } from '@nephos/idempotency';
 import { issueCredentials, newAccountKey } from '@nephos/nats-accounts';
 import {
   CreateEventCredentialRequest,
@@ -57,7 +57,9 @@ export function credentialsApi(parts: CredentialParts): Api {
   const { credentials } = parts;
   return {
     ...creating(parts),
-    ...changing(parts),
+    ...rotating(parts),
+    ...revoking(parts),
+    ...rewinding(parts),
     getEventCredential: async ({ name }) => credentials.message(await find(credentials, name)),
     listEventCredentials: async (request) => {
       const { indexes } = credentials.definition.store;
@@ -132,45 +134,32 @@ interface RewindBody {
   readonly generation: number;
 }
 
-function changing(
-  parts: CredentialParts,
-): Pick<Api, 'rotateEventCredential' | 'revokeEventCredential' | 'rewindEventCredential'> {
-  const { credentials, clock, idempotency } = parts;
-  const read = ({ entityUid }: RequestRecord) => find(credentials, `eventCredentials/${entityUid}`);
-  const changed = async (
-    uid: string,
-    verb: string,
-    change: (value: CredentialRecord) => object | undefined,
-  ) => {
-    const next = (value: CredentialRecord): CredentialRecord | undefined => {
-      const patch = change(value);
-      return patch && { ...value, ...patch, header: touched(value.header, clock), settled: false };
-    };
-    await credentials.modify(uid, next, { verb });
-    return await issuing(parts).reconciler.settle(uid);
+/** A write that the broker is then brought to. Undefined from `change`: nothing to do. */
+type Change = (value: CredentialRecord) => Partial<CredentialRecord> | undefined;
+
+async function changed(parts: CredentialParts, uid: string, verb: string, change: Change) {
+  const next = (value: CredentialRecord): CredentialRecord | undefined => {
+    const patch = change(value);
+    return patch && { ...value, ...patch, header: touched(value.header, parts.clock), settled: false };
   };
+  await parts.credentials.modify(uid, next, { verb });
+  return await issuing(parts).reconciler.settle(uid);
+}
+
+function rotating(parts: CredentialParts): Pick<Api, 'rotateEventCredential'> {
+  const { credentials, clock, idempotency } = parts;
   const rotate = idempotency.method<Json, Stored<CredentialRecord>>({
     name: `${service}/RotateEventCredential`,
     carryOut: ({ entityUid, body }) => {
       const { replaces, ...made } = body as unknown as RotateBody;
-      return changed(entityUid, 'rotated', (value) => {
+      return changed(parts, entityUid, 'rotated', (value) => {
         if (value.signer === made.signer) return undefined;
         // A repeat after others were made must not bring these back.
         if (value.signer !== replaces || value.state !== 'active') throw overtaken();
         return made;
       });
     },
-    answer: read,
-  });
-  const rewind = idempotency.method<Json, Stored<CredentialRecord>>({
-    name: `${service}/RewindEventCredential`,
-    carryOut: ({ entityUid, body }) => {
-      const { start, generation } = body as unknown as RewindBody;
-      return changed(entityUid, 'rewound', (value) =>
-        value.generation < generation && value.state === 'active' ? { start, generation } : undefined,
-      );
-    },
-    answer: read,
+    answer: ({ entityUid }) => find(credentials, `eventCredentials/${entityUid}`),
   });
   return {
     rotateEventCredential: async (request, call) => {
@@ -193,6 +182,12 @@ function changing(
       const creds = own?.signer === stored.value.signer ? own.creds : '';
       return { credential: credentials.message(stored), creds };
     },
+  };
+}
+
+function revoking(parts: CredentialParts): Pick<Api, 'revokeEventCredential'> {
+  const { credentials } = parts;
+  return {
     revokeEventCredential: async ({ name, etag }, call) => {
       const { authority } = issuing(parts);
       const { id, eventSeq, value } = await find(credentials, name);
@@ -200,9 +195,25 @@ function changing(
       const statement = await authority.closing(value.account);
       call.detach();
       const ended = { state: 'revoked', statement, madeFor: authority.mark } as const;
-      const stored = await changed(id, 'revoked', ({ state }) => (state === 'active' ? ended : undefined));
-      return credentials.message(stored);
+      const change: Change = ({ state }) => (state === 'active' ? ended : undefined);
+      return credentials.message(await changed(parts, id, 'revoked', change));
     },
+  };
+}
+
+function rewinding(parts: CredentialParts): Pick<Api, 'rewindEventCredential'> {
+  const { credentials, idempotency } = parts;
+  const rewind = idempotency.method<Json, Stored<CredentialRecord>>({
+    name: `${service}/RewindEventCredential`,
+    carryOut: ({ entityUid, body }) => {
+      const { start, generation } = body as unknown as RewindBody;
+      return changed(parts, entityUid, 'rewound', (value) =>
+        value.generation < generation && value.state === 'active' ? { start, generation } : undefined,
+      );
+    },
+    answer: ({ entityUid }) => find(credentials, `eventCredentials/${entityUid}`),
+  });
+  return {
     rewindEventCredential: async (request, call) => {
       issuing(parts);
       const start = startOf(request.start, 'start');
