@@ -14,6 +14,7 @@ import {
   jobClient,
   startExecutor,
 } from '@nephos/jobs';
+import { OperationsDefinition } from '@nephos/proto/google/longrunning/operations';
 import { JobServiceDefinition } from '@nephos/proto/nephos/jobs/v1/jobs';
 import { type Client, defineService, type RunningService, startService } from '@nephos/service';
 import type { MongoServer } from '@nephos/store/testing';
@@ -49,7 +50,7 @@ export class Ledger {
 interface Deps {
   readonly ledger: Ledger;
   readonly worker: string;
-  readonly rest: (ms: number) => Promise<void>;
+  readonly rest: (ms: number, signal: AbortSignal) => Promise<void>;
 }
 
 /** Steps that take a while each. */
@@ -60,10 +61,10 @@ export const march = defineJob({
   events: 'none',
   async run(job: JobContext<{ readonly pauseMs: number }>, { ledger, worker, rest }: Deps) {
     for (let n = 0; n < stepsOfMarch; n += 1) {
-      await job.step(`step-${n}`, async () => {
+      await job.step(`step-${n}`, async ({ signal }) => {
         ledger.begin(job.uid, n, worker);
         job.annotate(`${worker} does step ${n}`);
-        await rest(job.input.pauseMs);
+        await rest(job.input.pauseMs, signal);
         return n;
       });
     }
@@ -88,12 +89,15 @@ export interface ReplicaWorker {
   readonly name: string;
   readonly client: JobClient;
   readonly executor: Executor;
-  /** Contracts of single instances. */
+  /** The contracts as one instance serves them. */
   at(instance: number): Client<JobServiceDefinition>;
+  operationsAt(instance: number): Client<OperationsDefinition>;
 }
 
 interface Instance {
   readonly address: string;
+  /** Where its figures are served. */
+  readonly metrics: string;
   child: ChildProcess | undefined;
 }
 
@@ -111,12 +115,16 @@ export class Replicas implements AsyncDisposable {
     this.#url = server.fresh();
     this.#data = data;
     this.#env = env;
-    this.#instances = ports.map((port) => ({ address: `127.0.0.1:${port}`, child: undefined }));
+    this.#instances = Array.from({ length: ports.length / 2 }, (_, at) => ({
+      address: `127.0.0.1:${ports[2 * at]}`,
+      metrics: `127.0.0.1:${ports[2 * at + 1]}`,
+      child: undefined,
+    }));
   }
 
   static async make(server: MongoServer, count: number, env: Env = {}): Promise<Replicas> {
     const ports: number[] = [];
-    while (ports.length < count) ports.push(await freePort());
+    while (ports.length < 2 * count) ports.push(await freePort());
     return new Replicas(server, await mkdtemp(path.join(tmpdir(), 'nephos-replicas-')), ports, env);
   }
 
@@ -137,6 +145,7 @@ export class Replicas implements AsyncDisposable {
         NEPHOS_DATA: path.join(this.#data, String(instance)),
         NEPHOS_STORE: this.#url,
         NEPHOS_BIND: at.address,
+        NEPHOS_METRICS_BIND: at.metrics,
         // Nobody listens there: events wait, jobs do not.
         NEPHOS_NATS: 'nats://127.0.0.1:9',
         NEPHOS_JOB_LEASE: '3s',
@@ -176,7 +185,7 @@ export class Replicas implements AsyncDisposable {
       version: '0.1.0',
       config: {},
       start: (ctx) => {
-        const rest = (ms: number): Promise<void> => ctx.clock.sleep(ms);
+        const rest: Deps['rest'] = (ms, signal) => ctx.clock.sleep(ms, signal);
         const executor = startExecutor(ctx, {
           jobs: [march, stuck],
           deps: { ledger: this.ledger, worker: name, rest },
@@ -186,7 +195,9 @@ export class Replicas implements AsyncDisposable {
         const client = jobClient(ctx, { target: `ipv4:${this.addresses.join(',')}` });
         const at = (instance: number): Client<JobServiceDefinition> =>
           ctx.clients.of(JobServiceDefinition, this.#at(instance).address);
-        made = { name, client, executor, at };
+        const operationsAt = (instance: number): Client<OperationsDefinition> =>
+          ctx.clients.of(OperationsDefinition, this.#at(instance).address);
+        made = { name, client, executor, at, operationsAt };
         return Promise.resolve();
       },
     });
@@ -199,6 +210,13 @@ export class Replicas implements AsyncDisposable {
     this.#workers.push(await startService(definition, { env }));
     if (made === undefined) throw new Error('the worker did not start');
     return made;
+  }
+
+  /** One of its figures, summed over its labels. */
+  async figure(instance: number, name: string): Promise<number> {
+    const answer = await fetch(`http://${this.#at(instance).metrics}/metrics`);
+    const lines = (await answer.text()).split('\n').filter((line) => line.startsWith(name));
+    return lines.reduce((sum, line) => sum + Number(line.split(' ')[1]), 0);
   }
 
   /** Resolves once the instance answers that it is there. */
