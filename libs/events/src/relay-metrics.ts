@@ -1,6 +1,9 @@
-/** How the relay is doing, for tests, health and OpenTelemetry. */
-
+/**
+ * How the relay is doing, for tests, health and OpenTelemetry (names: README).
+ * While the broker is away nothing is held in memory: then the outbox itself is looked at now and then.
+ */
 import type { Clock } from '@nephos/service';
+import type { Outbox } from '@nephos/store';
 import { metrics, type ObservableResult } from '@opentelemetry/api';
 import type { EventsContext } from './context.ts';
 import type { Lanes } from './relay-lanes.ts';
@@ -14,64 +17,104 @@ export interface RelayMetrics {
   readonly takenBack: number;
   /** Publishes that failed and are repeated. */
   readonly failed: number;
-  /** Entities known to have pending events; more may wait in the outbox while the broker is away. */
+  /** Publishes without acknowledgement at this moment. */
+  readonly inFlight: number;
+  /** Entities known to have pending events. */
   readonly entitiesPending: number;
   /** Age of the oldest of these events, in milliseconds of this machine's wall clock. */
   readonly lagMs: number;
 }
 
+/** Documents of the outbox that a look counts, at most. */
+const mostCounted = 5_000;
+const pageSize = 500;
+
 export class RelayMeter implements Disposable {
   readonly #lanes: Lanes;
   readonly #clock: Clock;
-  readonly #stop: () => void;
-  readonly #counted;
-  #published = 0;
-  #duplicates = 0;
-  #failed = 0;
-  #takenBack = 0;
+  readonly #inFlight: () => number;
+  readonly #resources = new DisposableStack();
+  readonly #counts = { published: 0, duplicates: 0, failed: 0, takenBack: 0 };
+  /** What the outbox was seen to hold while nothing was in memory. */
+  #surveyed: { readonly entities: number; readonly oldest: string | undefined } | undefined;
 
-  constructor(context: EventsContext, lanes: Lanes) {
+  constructor(context: EventsContext, lanes: Lanes, inFlight: () => number) {
     this.#lanes = lanes;
     this.#clock = context.clock;
-    const meter = metrics.getMeter('@nephos/events');
-    const attributes = { service: context.name };
-    this.#counted = meter.createCounter('nephos.events.published', { description: 'Events acknowledged' });
-    const lag = meter.createObservableGauge('nephos.events.relay.lag', {
-      unit: 'ms',
-      description: 'Age of the oldest event that waits for the broker',
-    });
-    const observe = (result: ObservableResult): void => result.observe(this.metrics.lagMs, attributes);
-    lag.addCallback(observe);
-    this.#stop = () => lag.removeCallback(observe);
+    this.#inFlight = inFlight;
+    this.#observe(context.name);
   }
 
   get metrics(): RelayMetrics {
-    const oldest = this.#lanes.oldest();
+    const { entities, oldest } = this.#surveyed ?? {
+      entities: this.#lanes.size,
+      oldest: this.#lanes.oldest(),
+    };
     return {
-      published: this.#published,
-      duplicates: this.#duplicates,
-      failed: this.#failed,
-      takenBack: this.#takenBack,
-      entitiesPending: this.#lanes.size,
+      ...this.#counts,
+      inFlight: this.#inFlight(),
+      entitiesPending: entities,
       lagMs: oldest === undefined ? 0 : Math.max(0, this.#clock.now().getTime() - Date.parse(oldest)),
     };
   }
 
   published(duplicate: boolean): void {
-    this.#published += 1;
-    if (duplicate) this.#duplicates += 1;
-    this.#counted.add(1);
+    this.#counts.published += 1;
+    if (duplicate) this.#counts.duplicates += 1;
   }
 
   failed(): void {
-    this.#failed += 1;
+    this.#counts.failed += 1;
   }
 
   takenBack(count: number): void {
-    this.#takenBack += count;
+    this.#counts.takenBack += count;
+  }
+
+  /** What is pending is in memory again. */
+  connected(): void {
+    this.#surveyed = undefined;
+  }
+
+  /** Looks at what waits for the broker to come back. */
+  async survey(outbox: Outbox): Promise<void> {
+    let [entities, oldest, after] = [0, undefined as string | undefined, undefined as string | undefined];
+    while (entities < mostCounted) {
+      const page = await outbox.pending({ limit: pageSize, ...(after !== undefined && { after }) });
+      if (page.length === 0) break;
+      entities += page.length;
+      after = page.at(-1)?.key;
+      for (const { events } of page) {
+        const at = events[0]?.at;
+        if (at !== undefined && (oldest === undefined || at < oldest)) oldest = at;
+      }
+    }
+    this.#surveyed = { entities, oldest };
   }
 
   [Symbol.dispose](): void {
-    this.#stop();
+    this.#resources.dispose();
+  }
+
+  #observe(service: string): void {
+    const meter = metrics.getMeter('@nephos/events');
+    const gauges = {
+      pending: (now: RelayMetrics) => now.entitiesPending,
+      'oldest.age': (now: RelayMetrics) => now.lagMs / 1_000,
+      'in.flight': (now: RelayMetrics) => now.inFlight,
+    };
+    for (const [key, read] of Object.entries(gauges)) {
+      const gauge = meter.createObservableGauge(`nephos.events.relay.${key}`);
+      const callback = (result: ObservableResult): void => result.observe(read(this.metrics), { service });
+      gauge.addCallback(callback);
+      this.#resources.defer(() => gauge.removeCallback(callback));
+    }
+    const counter = meter.createObservableCounter('nephos.events.relay.events');
+    const count = (result: ObservableResult): void => {
+      for (const [outcome, value] of Object.entries(this.#counts))
+        result.observe(value, { service, outcome });
+    };
+    counter.addCallback(count);
+    this.#resources.defer(() => counter.removeCallback(count));
   }
 }

@@ -12,6 +12,7 @@ import { encodeWithin } from './bounded-event.ts';
 import type { Bus, Session } from './bus.ts';
 import { eventId, isRemoval, payloadOf, removedHeader } from './cloudevent.ts';
 import type { EventsContext, EventsLog } from './context.ts';
+import { EncodedPayload } from './encoded-payload.ts';
 import { Clearing } from './relay-clearing.ts';
 import { Fence } from './relay-fence.ts';
 import { type Lane, Lanes } from './relay-lanes.ts';
@@ -82,7 +83,7 @@ class OutboxRelay implements Relay {
     this.#maxInFlight = options.inFlight ?? 500;
     this.#pollMs = options.pollMs ?? 5_000;
     this.#lanes = new Lanes(options.store.exclusive);
-    this.#meter = this.#resources.use(new RelayMeter(context, this.#lanes));
+    this.#meter = this.#resources.use(new RelayMeter(context, this.#lanes, () => this.#inFlight));
     const onCleared = (lane: Lane): void => this.#lanes.drop(lane);
     this.#clearing = new Clearing(options.store.outbox, context.log, onCleared);
     const onTakenBack = (count: number): void => this.#meter.takenBack(count);
@@ -159,14 +160,24 @@ class OutboxRelay implements Relay {
     const { signal } = this.#closing;
     while (!signal.aborted) {
       const session = this.#session;
-      if (session && this.#scanWanted) await this.#scan(session);
-      if (this.#scanWanted && this.#session && !signal.aborted) continue;
+      if (!session) await this.#survey();
+      else if (this.#scanWanted) await this.#scan(session);
+      if (signal.aborted) return;
+      if (this.#scanWanted && this.#session) continue;
       const woken = new Promise<void>((resolve) => (this.#wake = resolve));
       const timer = this.#clock.timer(this.#pollMs, () => this.#scanSoon());
       signal.addEventListener('abort', this.#wake, { once: true });
       if (!this.#scanWanted || !this.#session) await woken;
       signal.removeEventListener('abort', this.#wake);
       timer[Symbol.dispose]();
+    }
+  }
+
+  async #survey(): Promise<void> {
+    try {
+      await this.#meter.survey(this.#store.outbox);
+    } catch (error) {
+      this.#log.debug({ error }, 'the outbox could not be looked at');
     }
   }
 
@@ -183,6 +194,7 @@ class OutboxRelay implements Relay {
       for (;;) {
         const page = await this.#store.outbox.pending({
           limit: pageSize,
+          read: EncodedPayload.read,
           ...(after !== undefined && { after }),
         });
         if (page.length === 0 || this.#session !== session || this.#closing.signal.aborted) break;
@@ -191,6 +203,7 @@ class OutboxRelay implements Relay {
         await this.#room(session);
       }
       if (this.#session === session) this.#lanes.scanEnds();
+      this.#meter.connected();
       this.#pump();
     } catch (error) {
       if (session.signal.aborted || this.#closing.signal.aborted) return;
