@@ -3,9 +3,11 @@
  * part of it that tells the change. The objects it is made of are not held on to, so what waits for the broker is a
  * text and not a tree. Pure.
  */
-import { JsonText } from '@nephos/store';
+import { type Json, JsonText } from '@nephos/store';
 import type { EventPayload } from './cloudevent.ts';
 import type { EntityAddress, EventTree } from './subject.ts';
+
+const beforeChange = ',"change":';
 
 export class EncodedPayload extends JsonText implements EventPayload {
   readonly tree: EventTree;
@@ -20,9 +22,13 @@ export class EncodedPayload extends JsonText implements EventPayload {
   /** The JSON of `change`. */
   readonly changeText: string;
 
-  constructor({ change, ...head }: EventPayload) {
-    const changeText = JSON.stringify(change);
-    super(`${JSON.stringify(head).slice(0, -1)},"change":${changeText}}`);
+  private constructor(
+    text: string,
+    head: Omit<EventPayload, 'change'>,
+    changeText: string,
+    removed: boolean,
+  ) {
+    super(text);
     this.tree = head.tree;
     this.address = head.address;
     this.verb = head.verb;
@@ -30,8 +36,27 @@ export class EncodedPayload extends JsonText implements EventPayload {
     this.name = head.name;
     this.schema = head.schema;
     if (head.traceparent !== undefined) this.traceparent = head.traceparent;
-    this.removed = change.new === undefined;
+    this.removed = removed;
     this.changeText = changeText;
+  }
+
+  static of({ change, ...head }: EventPayload): EncodedPayload {
+    const changeText = JSON.stringify(change);
+    const text = `${JSON.stringify(head).slice(0, -1)}${beforeChange}${changeText}}`;
+    return new EncodedPayload(text, head, changeText, change.new === undefined);
+  }
+
+  /**
+   * From the outbox. The change stands last and the only objects before it have fields of text, in which quotes are
+   * escaped: the first place that looks like its beginning is its beginning.
+   */
+  static read(this: void, text: string): Json {
+    const at = text.indexOf(beforeChange);
+    if (at < 0) return JSON.parse(text) as Json;
+    const head = JSON.parse(`${text.slice(0, at)}}`) as Omit<EventPayload, 'change'>;
+    const changeText = text.slice(at + beforeChange.length, -1);
+    const read = new EncodedPayload(text, head, changeText, !changeText.startsWith('{"new":'));
+    return read as unknown as Json;
   }
 
   get change(): EventPayload['change'] {

@@ -148,7 +148,7 @@ class Entity<T, M> implements EntityCollection<T, M> {
     const next = { ...stored, revision: stored.revision + 1, eventSeq: stored.eventSeq + 1 };
     const paths = changedPaths(this.#json(stored), this.#json(next));
     const payload = this.#payload(next, 'updated', { new: this.#json(next), changedPaths: paths });
-    const event = new EncodedPayload(payload) as unknown as Json;
+    const event = EncodedPayload.of(payload) as unknown as Json;
     return await this.documents.update(stored.id, stored.revision, stored.value, event);
   }
 
@@ -168,7 +168,7 @@ class Entity<T, M> implements EntityCollection<T, M> {
     if (!subject) throw new Internal('INTERNAL', 'an event needs a state before or after it');
     if (before && after) this.#checkPlace(before, after);
     const change = { ...(now && { new: now }), ...(old && { old }), changedPaths: paths };
-    return new EncodedPayload(this.#payload(subject, verb, change)) as unknown as Json;
+    return EncodedPayload.of(this.#payload(subject, verb, change)) as unknown as Json;
   }
 
   #payload(stored: Stored<T>, verb: string, change: EventPayload['change']): EventPayload {

@@ -1,7 +1,8 @@
 // A write carries exactly the event that the change of the public message asks for.
 import { describe, expect, test } from '@jest/globals';
 import { Conflict, Internal, Invalid, NotFound } from '@nephos/service';
-import { type EventPayload, payloadOf } from '../src/cloudevent.ts';
+import { type EventPayload, encodeEvent, isRemoval, payloadOf } from '../src/cloudevent.ts';
+import { EncodedPayload } from '../src/encoded-payload.ts';
 import { collapseEvents } from '../src/entity.ts';
 import { defineEntity } from '../src/index.ts';
 import { type Ground, openGround, zoneEntity } from './harness.ts';
@@ -109,4 +110,36 @@ test('events that pile up become one from the oldest state to the newest', async
   const [document] = await ground.store.outbox.pending({ limit: 1 });
   const gone = payloadOf(collapseEvents(document?.events ?? []));
   expect(gone).toMatchObject({ verb: 'deleted', change: {} });
+});
+
+test('a payload that is read back from its text tells the same', () => {
+  const address = { entity: 'zone', uid: 'a,"change":{', owner: '"acme"', zone: '' };
+  const head = {
+    tree: 'entities',
+    address,
+    verb: 'updated',
+    source: '/nephos/test',
+    name: 'zones/a',
+    schema: 'x.Y',
+  };
+  const pending = { seq: 7, firstSeq: 5, at: '2026-01-02T03:04:05.678Z' };
+  const [old, now] = [{ description: 'ü "old"' }, { description: ',"change":{' }];
+  const changes = [
+    { new: now, changedPaths: ['description'] },
+    { new: now, old, changedPaths: ['description'] },
+    { old, changedPaths: ['description'] },
+  ];
+  for (const change of changes) {
+    const payload = { ...head, change } as EventPayload;
+    const written = EncodedPayload.of(payload);
+    expect(JSON.parse(written.text)).toEqual(payload);
+    const read = payloadOf(EncodedPayload.read(written.text));
+    expect(read.change).toEqual(change);
+    expect(isRemoval(read)).toBe(!change.new);
+    expect(encodeEvent(read, pending)).toBe(encodeEvent(payload, pending));
+    expect(JSON.parse(encodeEvent(read, pending))).toMatchObject({
+      id: 'zone/a,"change":{/7',
+      data: { ...change, collapsedFromSequence: '5' },
+    });
+  }
 });

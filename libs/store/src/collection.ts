@@ -203,10 +203,18 @@ export interface Cleared {
   readonly upToSeq: number;
 }
 
+export interface PendingOptions {
+  readonly limit: number;
+  /** The key of the document before. */
+  readonly after?: string;
+  /** Makes a payload of the text that a store keeps; default `JSON.parse`. Not called where a store keeps no text. */
+  readonly read?: (text: string) => Json;
+}
+
 /** What the relay sees. */
 export interface Outbox {
   /** Documents with pending events, ordered by key; may return fewer than `limit` though there are more: empty is the end. */
-  pending(options: { readonly limit: number; readonly after?: string }): Promise<PendingDocument[]>;
+  pending(options: PendingOptions): Promise<PendingDocument[]>;
   /** Forgets events with `seq <= upToSeq`. Touches neither revision nor eventSeq. Idempotent. */
   clear(collection: string, id: string, upToSeq: number): Promise<void>;
   /** The same for many documents at once; where it fails, some may be cleared. */

@@ -83,7 +83,7 @@ export interface Driver {
     range: { readonly first: PendingEvent; readonly last: PendingEvent; readonly count: number },
     payload: Json,
   ): Promise<void>;
-  pending(limit: number, after: string | undefined): Promise<PendingDocument[]>;
+  pending(limit: number, after: string | undefined, read: (text: string) => Json): Promise<PendingDocument[]>;
   clear(collection: string, id: string, upToSeq: number): Promise<void>;
   /** Where one operation can clear many; without it each is cleared by itself. */
   clearAll?(cleared: readonly Cleared[]): Promise<void>;

@@ -14,6 +14,7 @@ export type {
   Page,
   PendingDocument,
   PendingEvent,
+  PendingOptions,
   Query,
   Scalar,
   Store,

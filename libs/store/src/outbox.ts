@@ -11,6 +11,7 @@ import type {
   Outbox,
   PendingDocument,
   PendingEvent,
+  PendingOptions,
   StoreLog,
 } from './collection.ts';
 import type { Driver, EventToAdd, Written } from './driver.ts';
@@ -36,9 +37,10 @@ export class OutboxHub implements Outbox {
     this.#log = log;
   }
 
-  async pending(options: { readonly limit: number; readonly after?: string }): Promise<PendingDocument[]> {
+  async pending(options: PendingOptions): Promise<PendingDocument[]> {
     checkWhole('limit', options.limit);
-    return await this.#driver.pending(options.limit, options.after);
+    const { limit, after, read = parsed } = options;
+    return await this.#driver.pending(limit, after, read);
   }
 
   async clear(collection: string, id: string, upToSeq: number): Promise<void> {
@@ -125,6 +127,8 @@ export class OutboxHub implements Outbox {
     }
   }
 }
+
+const parsed = (text: string): Json => JSON.parse(text) as Json;
 
 function checkWhole(name: string, value: number): void {
   if (Number.isSafeInteger(value) && value >= 0) return;

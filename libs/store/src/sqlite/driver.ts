@@ -102,12 +102,21 @@ export class SqliteDriver implements Driver {
     });
   }
 
-  async pending(limit: number, after: string | undefined): Promise<PendingDocument[]> {
+  async pending(
+    limit: number,
+    after: string | undefined,
+    read: (text: string) => Json,
+  ): Promise<PendingDocument[]> {
     const rows = (await this.#ask({ op: 'pending', limit, after: positionOf(after) })) as PendingRow[];
     return rows.map((row) => ({
       ...row,
       key: `${row.collection}/${row.id}`,
-      events: row.events.map(eventOf),
+      events: row.events.map(([seq, firstSeq, at, payload]) => ({
+        seq,
+        firstSeq,
+        at,
+        payload: read(payload),
+      })),
     }));
   }
 
