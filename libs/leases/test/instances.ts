@@ -66,6 +66,10 @@ export class Instance {
   readonly clock = new MovedClock();
   readonly stop = new AbortController();
   readonly taken: string[] = [];
+  /** Those of them that were handed over. */
+  readonly handed: string[] = [];
+  /** What putting one down comes to. */
+  putDown: () => Promise<void> = () => Promise.resolve();
   readonly loops: Promise<void>[] = [];
   readonly failures: unknown[] = [];
   readonly owner: string;
@@ -91,8 +95,11 @@ export class Instance {
       leases: this.leases,
       set: 'parts',
       names,
-      onTaken: (name, epoch) => this.taken.push(`${name}@${epoch}`),
-      onLost: () => {},
+      onTaken: (name, epoch, handed) => {
+        this.taken.push(`${name}@${epoch}`);
+        if (handed) this.handed.push(name);
+      },
+      onLost: () => this.putDown(),
     });
   }
 

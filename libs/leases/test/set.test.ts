@@ -49,6 +49,33 @@ test('what a killed instance held is shared by the others after a lease', async 
   expect(others.map(({ set }) => set.owned.length)).toEqual([4, 4]);
 });
 
+test('who takes a lease is told whether all under it was put down', async () => {
+  await using cluster = await Cluster.open();
+  const one = await cluster.instance('1');
+  one.share();
+  await cluster.settle();
+  expect(one.handed).toEqual(names);
+  await one.leave();
+  const two = await cluster.instance('2');
+  two.share();
+  await cluster.settle();
+  expect(two.handed).toEqual(names);
+  two.still = true;
+  const three = await cluster.instance('3');
+  three.share();
+  await cluster.pass(leaseMs * 1.5);
+  expect([three.set.owned.length, three.handed]).toEqual([8, []]);
+  // What cannot be put down is not let go of: it runs out.
+  three.putDown = () => Promise.reject(new Error('the store is away'));
+  await three.leave();
+  const four = await cluster.instance('4');
+  four.share();
+  await cluster.pass(leaseMs / 2);
+  expect(four.set.owned).toEqual([]);
+  await cluster.pass(leaseMs);
+  expect([four.set.owned.length, four.handed]).toEqual([8, []]);
+});
+
 /** mulberry32. */
 function random(seed: number): () => number {
   let state = seed;
