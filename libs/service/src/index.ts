@@ -20,6 +20,7 @@ export type {
   ServiceContract,
 } from './contract.ts';
 export { durationMs, durationOf } from './duration.ts';
+export { enumOf } from './enum-of.ts';
 export type { ErrorDetails, ErrorKind, FieldViolation, PreconditionViolation, Reason } from './errors.ts';
 export {
   AlreadyExists,

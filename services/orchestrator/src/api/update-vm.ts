@@ -79,13 +79,16 @@ export class UpdateVm {
     if (!header || !spec) throw fieldInvalid('vm.header', 'is required', true);
     checkHeader(header, 'vm.header');
     const powerPolicy = powerPolicies.get(spec.powerPolicy);
-    if (!powerPolicy) throw fieldInvalid('vm.spec.power_policy', 'is no known value');
+    // One that this version does not know is the VM's own business, unless it is asked for here.
+    if (!powerPolicy && paths.has('spec.power_policy')) {
+      throw fieldInvalid('vm.spec.power_policy', 'is no known value');
+    }
     const { displayName, labels, annotations } = header;
     return {
       ...(paths.has('header.display_name') && { displayName }),
       ...(paths.has('header.labels') && { labels }),
       ...(paths.has('header.annotations') && { annotations }),
-      ...(paths.has('spec.power_policy') && { powerPolicy }),
+      ...(powerPolicy !== undefined && paths.has('spec.power_policy') && { powerPolicy }),
     };
   }
 

@@ -9,7 +9,7 @@ import {
   Host,
   HostStatus_Link as Link,
 } from '@nephos/proto/nephos/orchestration/v1/host';
-import { type HeaderRecord, headerMessage } from '@nephos/service';
+import { enumOf, type HeaderRecord, headerMessage } from '@nephos/service';
 import { defineCollection } from '@nephos/store';
 import type { Amounts, HostView } from '../domain/planner/host-view.ts';
 import { headerIndexes } from './indexes.ts';
@@ -109,9 +109,9 @@ export const hostEntity = defineEntity({
     agentId: value.agentId,
     agentHost: value.agentHost,
     status: {
-      link: linkMessages[value.link],
-      admin: adminMessages[value.admin],
-      health: healthMessages[value.health],
+      link: enumOf(linkMessages, value.link),
+      admin: enumOf(adminMessages, value.admin),
+      health: enumOf(healthMessages, value.health),
       sessionEpoch: BigInt(value.sessionEpoch),
       capacity: resourcesMessage(value.facts.capacity),
       allocated: resourcesMessage(value.allocated),

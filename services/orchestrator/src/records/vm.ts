@@ -9,7 +9,7 @@ import {
   VmStatus_State as State,
   Vm as VmMessage,
 } from '@nephos/proto/nephos/orchestration/v1/vm';
-import { headerMessage } from '@nephos/service';
+import { enumOf, headerMessage } from '@nephos/service';
 import { defineCollection } from '@nephos/store';
 import type { Vm, VmSpec, VmStatus } from '../domain/vm/vm.ts';
 
@@ -43,8 +43,8 @@ function specMessage(spec: VmSpec) {
     template: spec.template,
     rootVolumeSizeBytes: BigInt(spec.rootVolumeBytes),
     hostname: spec.hostname,
-    desiredPower: powers[spec.desiredPower],
-    powerPolicy: policies[spec.powerPolicy],
+    desiredPower: enumOf(powers, spec.desiredPower),
+    powerPolicy: enumOf(policies, spec.powerPolicy),
     host: spec.host,
   };
 }
@@ -53,7 +53,7 @@ function statusMessage(status: VmStatus) {
   const { state, generation, bootTime, ...rest } = status;
   return {
     ...rest,
-    state: states[state],
+    state: enumOf(states, state),
     generation: BigInt(generation),
     bootTime: bootTime === undefined ? undefined : new Date(bootTime),
   };

@@ -5,7 +5,7 @@ import {
   Volume_State as State,
   Volume as VolumeMessage,
 } from '@nephos/proto/nephos/orchestration/v1/volume';
-import { headerMessage } from '@nephos/service';
+import { enumOf, headerMessage } from '@nephos/service';
 import { defineCollection } from '@nephos/store';
 import type { Volume } from '../domain/volume/volume.ts';
 
@@ -41,8 +41,8 @@ export const volumeEntity = defineEntity<Volume, VolumeMessage>({
   }),
   toMessage: ({ value, eventSeq }) => ({
     header: headerMessage('volumes', value.header, eventSeq),
-    kind: kinds[value.kind],
-    state: states[value.state],
+    kind: enumOf(kinds, value.kind),
+    state: enumOf(states, value.state),
     sizeBytes: BigInt(value.sizeBytes),
     template: value.template,
     host: value.host,

@@ -6,7 +6,7 @@ import {
   Template_State as State,
   Template,
 } from '@nephos/proto/nephos/template/v1/template';
-import { headerMessage } from '@nephos/service';
+import { enumOf, headerMessage } from '@nephos/service';
 import { defineCollection } from '@nephos/store';
 import type { TemplateRecord } from '../domain/template.ts';
 
@@ -35,8 +35,8 @@ export const templateEntity = defineEntity<TemplateRecord, Template>({
   }),
   toMessage: ({ value, eventSeq }) => ({
     header: headerMessage('templates', value.header, eventSeq),
-    state: states[value.state],
-    format: value.image === undefined ? Format.UNSPECIFIED : formats[value.image.format],
+    state: enumOf(states, value.state),
+    format: value.image === undefined ? Format.UNSPECIFIED : enumOf(formats, value.image.format),
     sha256: value.image?.sha256 ?? '',
     sizeBytes: BigInt(value.image?.sizeBytes ?? 0),
     virtualSizeBytes: BigInt(value.image?.virtualSizeBytes ?? 0),
