@@ -101,11 +101,11 @@ export function sequencesOf({
     .reverse();
 }
 
-export function eventsOf(document: PendingPart): PendingEvent[] {
+export function eventsOf(document: PendingPart, read: (text: string) => Json): PendingEvent[] {
   return sequencesOf(document).map(([seq, { count, at, payload }]) => ({
     seq,
     firstSeq: seq - count + 1,
     at,
-    payload: JSON.parse(payload) as Json,
+    payload: read(payload),
   }));
 }

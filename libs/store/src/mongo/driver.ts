@@ -91,7 +91,9 @@ export class MongoDriver implements Driver {
     const { documents, indexes } = this.#opened(collection);
     const { filter, sort } = selectionOf(plan, plan.index && indexes.keyOf(plan.index));
     return await this.#gate.run(bareBytes, async () => {
-      const cursor = documents.find(filter, { sort, limit: plan.limit }).project<RowDocument>(rowFields);
+      const cursor = documents
+        .find(filter, { sort, limit: plan.limit, batchSize: plan.limit })
+        .project<RowDocument>(rowFields);
       return (await cursor.toArray()).map(rowOf);
     });
   }
@@ -139,11 +141,15 @@ export class MongoDriver implements Driver {
     await this.#gate.run(bareBytes, () => collapse(this.#documents(collection), id, range, payload));
   }
 
-  async pending(limit: number, after: string | undefined): Promise<PendingDocument[]> {
+  async pending(
+    limit: number,
+    after: string | undefined,
+    read: (text: string) => Json,
+  ): Promise<PendingDocument[]> {
     const [behind, behindId] = positionOf(after);
     return await this.#gate.run(bareBytes, async () => {
       const found: PendingDocument[] = [];
-      const room = { limit, bytes: maxAnswerBytes };
+      const room = { limit, bytes: maxAnswerBytes, read };
       for (const name of await this.#names()) {
         if (name < behind) continue;
         if (found.length >= limit || room.bytes < 0) break;
@@ -227,6 +233,7 @@ async function getAll(
 ): Promise<PromiseSettledResult<Row | undefined>[]> {
   const found = await documents
     .find({ _id: { $in: [...new Set(ids.map(idText))] } })
+    .batchSize(ids.length)
     .project<RowDocument & Pick<StoredDocument, 'removedAt'>>({ ...rowFields, removedAt: 1 })
     .toArray();
   const rows = new Map(found.map((document) => [document._id, document]));

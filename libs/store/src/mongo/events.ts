@@ -25,7 +25,7 @@ const clearedAtOnce = 500;
 
 export async function pendingOf(documents: Documents, id: string): Promise<PendingEvent[]> {
   const found = await look(documents, id);
-  return found === null ? [] : eventsOf(found);
+  return found === null ? [] : eventsOf(found, (text) => JSON.parse(text) as Json);
 }
 
 /** Adds documents of one collection behind `afterId` until there are `limit`, or `bytes` of payloads. */
@@ -33,7 +33,7 @@ export async function addPending(
   documents: Documents,
   afterId: string,
   found: PendingDocument[],
-  room: { readonly limit: number; bytes: number },
+  room: { readonly limit: number; bytes: number; readonly read: (text: string) => Json },
 ): Promise<void> {
   const cursor = documents
     .find({ pendingId: { $gt: idText(afterId) } })
@@ -52,7 +52,7 @@ export async function addPending(
       id,
       deleted: document.removedAt !== undefined,
       eventSeq: document.eventSeq,
-      events: eventsOf(document),
+      events: eventsOf(document, room.read),
     });
   }
 }

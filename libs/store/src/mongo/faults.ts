@@ -4,7 +4,7 @@
 import { Exhausted, Internal, NephosError, Unavailable } from '@nephos/service';
 import {
   MongoBulkWriteError,
-  type MongoError,
+  MongoError,
   MongoServerError,
   MongoWriteConcernError,
   type WriteError,
@@ -47,10 +47,11 @@ export function storeError(error: unknown): Error {
     return new Exhausted('LIMIT_REACHED', 'MongoDB has no disk space: nothing was written');
   if (isRefusal(error))
     return new Internal('INTERNAL', `MongoDB refused an operation: ${error.message}`, { cause: error });
-  // Sockets that break in the middle of a write come through as bare system errors too.
-  const cause = error instanceof Error ? error : new Error(String(error));
-  return new Unavailable('SERVICE_UNAVAILABLE', `MongoDB cannot be reached: ${cause.message}`, {
-    cause,
+  // Sockets that break in the middle of a write come through as bare system errors, with a code.
+  const { code: systemCode, message = '' } = error as { code?: unknown; message?: string };
+  if (!(error instanceof MongoError) && typeof systemCode !== 'string') return error as Error;
+  return new Unavailable('SERVICE_UNAVAILABLE', `MongoDB cannot be reached: ${message}`, {
+    cause: error,
     retryAfterMs,
   });
 }
