@@ -71,11 +71,12 @@ export class LeaseSet {
 
   /** Looks until aborted, then leaves. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, leaseMs, log } = this.#leases;
+    const { clock, leaseMs, log, exclusive } = this.#leases;
     let failing = false;
     while (!signal.aborted) {
       try {
-        await this.look();
+        // Nobody else can take any of them.
+        if (!exclusive || this.owned.length < this.#set.size) await this.look();
         failing = false;
       } catch (error) {
         if (!failing) log.warn({ err: error, set: this.#options.set }, 'leases could not be looked at');

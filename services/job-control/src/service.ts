@@ -1,12 +1,12 @@
 /** The wiring of job-control: what it keeps, serves and does in the background. */
 import { joinDirectory } from '@nephos/directory';
-import { connectBus, openEntity, startRelay } from '@nephos/events';
+import { connectBus, type EntityCollection, openEntity, startRelay } from '@nephos/events';
 import { openLeases } from '@nephos/leases';
 import { OperationsDefinition } from '@nephos/proto/google/longrunning/operations';
 import { ExecutorServiceDefinition } from '@nephos/proto/nephos/jobs/v1/executor';
-import { JobServiceDefinition } from '@nephos/proto/nephos/jobs/v1/jobs';
+import { type Job, JobServiceDefinition } from '@nephos/proto/nephos/jobs/v1/jobs';
 import { JobPeerServiceDefinition } from '@nephos/proto/nephos/jobs/v1/peers';
-import { config, defineService, formatAddress } from '@nephos/service';
+import { config, defineService, formatAddress, type ServiceContext } from '@nephos/service';
 import { openServiceStore } from '@nephos/store';
 import { jobEntity, leaseCollection, logCollection } from './adapters/collections.ts';
 import { JobLog } from './adapters/job-log.ts';
@@ -17,6 +17,7 @@ import { jobApi } from './api/job-api.ts';
 import { operationsApi } from './api/operations-api.ts';
 import { Peers, peerApi } from './api/peers.ts';
 import { Router } from './api/router.ts';
+import type { JobRecord } from './domain/record.ts';
 import { Scheduler } from './scheduling/scheduler.ts';
 
 export const jobControlService = defineService({
@@ -64,10 +65,9 @@ export const jobControlService = defineService({
       onFailure: (error) => ctx.fail(error),
     });
     let address = '';
-    const { instanceId: instance, clients } = ctx;
     const partitions = new Partitions({
       leases: await openLeases({
-        ...{ store, clock, log, owner: instance, address: () => address },
+        ...{ store, clock, log, owner: ctx.instanceId, address: () => address },
         leaseMs: ctx.config.jobLease,
         collection: leaseCollection,
       }),
@@ -86,15 +86,7 @@ export const jobControlService = defineService({
       scheduler.drain();
     });
 
-    const owns = (partition: number): boolean => scheduler.core.table.owns(partition);
-    const ownerOf = (partition: number): Owner | undefined => partitions.ownerOf(partition);
-    const peers = ctx.resources.use(new Peers({ instance, clients, ownerOf }));
-    const router = new Router({ instance, clients, clock, owns, ownerOf, look: () => partitions.look() });
-    ctx.server.add(JobServiceDefinition, jobApi({ scheduler, jobs, router, peers }));
-    ctx.server.add(OperationsDefinition, operationsApi({ scheduler, jobs, router, peers }));
-    ctx.server.add(JobPeerServiceDefinition, peerApi(scheduler.core.table));
-    ctx.server.add(ExecutorServiceDefinition, { connect: (reports) => scheduler.executors.connect(reports) });
-    observeJobs(ctx.telemetry, { scheduler, forwarded: () => router.forwarded });
+    serve(ctx, { scheduler, jobs, partitions });
 
     ctx.background('job log', (signal) => jobLog.run(signal));
     ctx.background('jobs', (signal) => scheduler.run(signal));
@@ -114,3 +106,24 @@ export const jobControlService = defineService({
     );
   },
 });
+
+interface Served {
+  readonly scheduler: Scheduler;
+  readonly jobs: EntityCollection<JobRecord, Job>;
+  readonly partitions: Partitions;
+}
+
+/** What callers, executors and other instances see of it. */
+function serve(ctx: ServiceContext, { scheduler, jobs, partitions }: Served): void {
+  const { clients, clock, instanceId: instance } = ctx;
+  const { table } = scheduler.core;
+  const owns = (partition: number): boolean => table.owns(partition);
+  const ownerOf = (partition: number): Owner | undefined => partitions.ownerOf(partition);
+  const peers = ctx.resources.use(new Peers({ instance, clients, ownerOf }));
+  const router = new Router({ instance, clients, clock, owns, ownerOf, look: () => partitions.look() });
+  ctx.server.add(JobServiceDefinition, jobApi({ scheduler, jobs, router, peers }));
+  ctx.server.add(OperationsDefinition, operationsApi({ scheduler, jobs, router, peers }));
+  ctx.server.add(JobPeerServiceDefinition, peerApi(table));
+  ctx.server.add(ExecutorServiceDefinition, { connect: (reports) => scheduler.executors.connect(reports) });
+  observeJobs(ctx.telemetry, { scheduler, forwarded: () => router.forwarded });
+}

@@ -139,8 +139,9 @@ export async function listJobs(
     return { ...record, ...parent, ...(running && { state: 'running' as JobRecord['state'] }) };
   };
   const page = await listPage(projected, request, { indexes: jobIndexes, fields });
-  const views = page.items.map(({ id }) => shown.get(id) ?? table.view(id).catch(() => undefined));
-  const all = await Promise.all(views);
+  const view = async (uid: string): Promise<Job | undefined> =>
+    shown.get(uid) ?? (await table.view(uid).catch(() => undefined));
+  const all = await Promise.all(page.items.map(({ id }) => view(id)));
   return { jobs: all.filter((job) => job !== undefined), nextPageToken: page.nextPageToken };
 }
 
