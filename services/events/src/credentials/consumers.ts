@@ -8,7 +8,6 @@ import { nanos } from '@nats-io/nats-core';
 import { filterSubject, type Session, sourcePlace, streams } from '@nephos/events';
 import { thirdPartyStreams } from '@nephos/nats-accounts';
 import type { CredentialRecord } from './record.ts';
-import { filterOf } from './requests.ts';
 
 type Jsm = Session['jsm'];
 
@@ -40,7 +39,7 @@ export async function ensureConsumers(jsm: Jsm, wanted: Wanted): Promise<void> {
       ...limits,
       durable_name: wanted.account,
       description,
-      filter_subject: filterSubject('entities', filterOf(wanted.slice)),
+      filter_subject: filterSubject('entities', wanted.slice),
       ...(stream === streams.events ? start : { deliver_policy: 'all' }),
     });
   }

@@ -1,5 +1,4 @@
 /** What a caller may ask of a credential, checked word by word: nothing of it reaches the broker unchecked. Pure. */
-import type { EventFilter } from '@nephos/events';
 import type { EventSlice, EventStart } from '@nephos/proto/nephos/events/v1/credential';
 import { checkOwner, fieldInvalid, isUid, refuseFields } from '@nephos/service';
 import type { SliceRecord, StartRecord } from './record.ts';
@@ -24,11 +23,6 @@ export function sliceOf(slice: EventSlice | undefined): SliceRecord {
       : 'is everything, or has an owner, a zone or an entity: not both',
     open,
   );
-}
-
-/** The slice as a filter of subjects. */
-export function filterOf(slice: SliceRecord): EventFilter {
-  return slice;
 }
 
 /** Throws `Invalid`. */
