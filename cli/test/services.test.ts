@@ -17,7 +17,7 @@ afterAll(async () => platform[Symbol.asyncDispose]());
 test('instances are listed with load and zone, shown whole, and wide with what they serve', async () => {
   const plain = await runLine(where, 'services orchestrator');
   expect(plain.stdout).toMatch(
-    /^SERVICE +VERSION +HEALTH +LOAD +ZONE +ADDRESS .*\norchestrator +\S+ +SERVING +\d+ % /,
+    /^SERVICE +VERSION +HEALTH +LOAD +ZONE +ADDRESS .*\norchestrator +\S+ +[A-Z_]+ +\d+ % /,
   );
   const wide = await runLine(where, 'services orchestrator --wide');
   expect(wide.stdout).toMatch(/GRPC SERVICES\n.*nephos\.orchestration\.v1\.VmService/);
