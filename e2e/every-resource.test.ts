@@ -95,9 +95,9 @@ describe('every event of the run', () => {
       const uri = String(cloudEvent['dataschema']);
       const validData = await validator(uri);
       const validWhole = await validator(`${served}/schemas/${String(cloudEvent['type'])}.json`);
-      validData(cloudEvent['data']);
+      await validData(cloudEvent['data']);
       expect([cloudEvent['id'], validData.errors]).toEqual([cloudEvent['id'], null]);
-      validWhole(cloudEvent);
+      await validWhole(cloudEvent);
       expect([cloudEvent['id'], validWhole.errors]).toEqual([cloudEvent['id'], null]);
       const { changedPaths: paths } = cloudEvent['data'] as Json;
       const damaged = [

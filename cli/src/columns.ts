@@ -10,6 +10,11 @@ export function enumColumn(title: string, path: string): Column {
   return { title, path, format: (value) => (typeof value === 'string' ? enumText(value) : '-') };
 }
 
+/** A count, which proto JSON leaves out where it is 0. */
+export function countColumn(title: string, path: string): Column {
+  return { title, path, format: (value) => String(Number(value ?? 0)) };
+}
+
 export function sizeColumn(title: string, path: string): Column {
   return { title, path, format: (value) => (value === undefined ? '-' : sizeText(Number(value))) };
 }

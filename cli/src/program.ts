@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { failureText } from './failure.ts';
 import { addClusters } from './groups/clusters.ts';
 import { addCredentials } from './groups/credentials.ts';
+import { addDeadLetters } from './groups/dead-letters.ts';
 import { addEvents } from './groups/events.ts';
 import { addHosts } from './groups/hosts.ts';
 import { addJobs } from './groups/jobs.ts';
@@ -12,6 +13,7 @@ import { addOperations } from './groups/operations.ts';
 import { addPods } from './groups/pods.ts';
 import { addServices } from './groups/services.ts';
 import { addStore } from './groups/store.ts';
+import { addSubscriptions } from './groups/subscriptions.ts';
 import { addTemplates } from './groups/templates.ts';
 import { addVms } from './groups/vms.ts';
 import { addVolumes } from './groups/volumes.ts';
@@ -34,6 +36,8 @@ const groups = [
   addJobs,
   addOperations,
   addEvents,
+  addSubscriptions,
+  addDeadLetters,
   addCredentials,
   addWebhooks,
   addServices,

@@ -20,7 +20,15 @@ import { showEvents } from './event-drawing.ts';
 import { awaitHello, ensureHello } from './hello-vm.ts';
 import { Interrupts } from './interrupts.ts';
 import { awaitListed, ensureInventory, type Maker, placeGuestImage } from './inventory.ts';
-import { type Layout, layoutOf, type Mode, operatorCreds, repository, serviceNames } from './layout.ts';
+import {
+  type Layout,
+  layoutOf,
+  type Mode,
+  operatorCreds,
+  portCount,
+  repository,
+  serviceNames,
+} from './layout.ts';
 import { type LocalPlatform, StartFailed, startLocalPlatform } from './local-platform.ts';
 import { type LaunchOptions, parseOptions, usage } from './options.ts';
 import { guestProcesses, proportionalMemory } from './processes.ts';
@@ -95,7 +103,7 @@ class Launcher {
     const { data, portBase, store, isolate, verbose } = this.#options;
     const layout = layoutOf({ data, portBase, store, isolate, mode, logLevel: verbose ? 'debug' : 'info' });
     this.#screen.line(
-      `Nephos on this machine: data in ${data}, ports ${portBase} to ${portBase + serviceNames.length}`,
+      `Nephos on this machine: data in ${data}, ports ${portBase} to ${portBase + portCount - 1}`,
     );
     if (store !== undefined) {
       this.#screen.line(`Records in MongoDB: ${shownStoreUrl(worldStoreUrl(store, mode))}_…`);
@@ -201,6 +209,7 @@ class Launcher {
     screen.heading('Endpoints');
     for (const name of serviceNames) screen.line(`  ${name.padEnd(14)} ${layout?.address(name)} (gRPC)`);
     screen.line(`  ${'events'.padEnd(14)} nats://127.0.0.1:${portBase}, subjects nephos.v1.>`);
+    screen.line(`  ${'schemas'.padEnd(14)} ${layout?.schemas}/asyncapi.json and /schemas/… (HTTP)`);
     const where =
       data === path.join(repository, defaultDataFolder) ? '' : ` --server ${layout?.address('directory')}`;
     screen.heading('Try next, in a second terminal here');

@@ -21,6 +21,9 @@ export const serviceNames = [
   'events',
   'webhooks',
 ] as const;
+/** The broker, the services, and the schemas over HTTP: a port each, in a row. */
+export const portCount = serviceNames.length + 2;
+
 /** Whose credentials the people of this machine use, by the command line. */
 export const operatorCreds = 'operator';
 export type ServiceName = (typeof serviceNames)[number];
@@ -68,6 +71,8 @@ export interface Layout {
     readonly trust: string;
     tokenOf(service: ServiceName): string;
   };
+  /** Where schemas and the AsyncAPI document are served by plain HTTP. */
+  readonly schemas: string;
   /** In the order in which they are started; stopped in reverse of `stopOrder`. */
   readonly groups: readonly Group[];
   portOf(service: ServiceName): number;
@@ -93,8 +98,10 @@ export function layoutOf(options: LayoutOptions): Layout {
     options.store === undefined || service === 'host-agent'
       ? `sqlite://${path.join(dataOf(service), `${service}.db`)}`
       : worldStoreUrl(options.store, mode);
+  const schemas = `http://${host}:${portBase + portCount - 1}`;
   const common = sharedEnvironment(options, {
     url: nats.url,
+    schemas,
     directory: address('directory'),
     trust: identity.trust,
     builtIn,
@@ -125,6 +132,7 @@ export function layoutOf(options: LayoutOptions): Layout {
     builtIn,
     nats,
     identity,
+    schemas,
     groups,
     portOf,
     address,
@@ -149,6 +157,7 @@ function brokerIn(state: string, port: number): Layout['nats'] {
 
 interface Shared {
   readonly url: string;
+  readonly schemas: string;
   readonly directory: string;
   readonly trust: string;
   readonly builtIn: string;
@@ -157,10 +166,12 @@ interface Shared {
 /** What every service is told. */
 function sharedEnvironment(
   options: LayoutOptions,
-  { url, directory, trust, builtIn }: Shared,
+  { url, schemas, directory, trust, builtIn }: Shared,
 ): Record<string, string> {
   return {
     NEPHOS_NATS: url,
+    NEPHOS_SCHEMA_BASE: schemas,
+    NEPHOS_EVENTS_HTTP_BIND: new URL(schemas).host,
     NEPHOS_DIRECTORY: directory,
     NEPHOS_DIRECTORY_TRUST: trust,
     NEPHOS_LOG_LEVEL: options.logLevel,

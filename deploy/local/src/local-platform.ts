@@ -7,7 +7,7 @@ import path from 'node:path';
 import { durationText, isServing } from '@nephos/client';
 import { type Clock, openClients, Precondition } from '@nephos/service';
 import { issueIdentities } from './identities.ts';
-import { type Group, type Layout, repository, type ServiceName, serviceNames } from './layout.ts';
+import { type Group, type Layout, portCount, repository, type ServiceName } from './layout.ts';
 import { LogFile } from './log-file.ts';
 import { prepareNats } from './nats.ts';
 import { accepts, natsGreets } from './ports.ts';
@@ -62,13 +62,13 @@ export async function startLocalPlatform(layout: Layout, context: StartContext):
 }
 
 function checkPorts({ options }: Layout): void {
-  const last = options.portBase + serviceNames.length;
-  for (let port = options.portBase; port <= last; port += 1) {
+  const end = options.portBase + portCount;
+  for (let port = options.portBase; port < end; port += 1) {
     const owner = portOwner(port);
     if (owner === undefined) continue;
     throw new Precondition(
       'RESOURCE_IN_USE',
-      `port ${port} is taken by ${owner}. Stop it, or choose ${serviceNames.length + 1} other ports with --port-base`,
+      `port ${port} is taken by ${owner}. Stop it, or choose ${portCount} other ports with --port-base`,
     );
   }
 }

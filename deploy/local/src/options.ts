@@ -3,7 +3,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { Invalid } from '@nephos/service';
 import { worldStoreUrl } from '@nephos/store';
-import { serviceNames } from './layout.ts';
+import { portCount } from './layout.ts';
 
 export interface LaunchOptions {
   /** Do the main job, take it back, stop. */
@@ -26,7 +26,7 @@ Starts the whole platform on this machine and a first VM on it, then stays until
   --once           do all of it once, take the VM back, stop; exit code 0 only if every step was seen to work
   --simulate       simulated hosts: nothing boots, and all the rest is real
   --data DIR       keep everything in DIR (default .nephos)
-  --port-base N    first of the eight ports taken on 127.0.0.1 (default 7400)
+  --port-base N    first of the ${portCount} ports taken on 127.0.0.1 (default 7400)
   --store URL      keep the records in MongoDB: mongodb://host:27017, or …/PREFIX for databases of that name
                    instead of nephos_… (default: NEPHOS_STORE, which also suits a URL with a password; else a
                    file for each service). nephos store move brings what is in the files there
@@ -37,7 +37,7 @@ Starts the whole platform on this machine and a first VM on it, then stays until
 Exit codes: 0 all well, 1 something failed (it says what), 2 wrong arguments, 130 interrupted or forced.
 `;
 
-const lastPortBase = 65_535 - serviceNames.length;
+const lastPortBase = 65_536 - portCount;
 
 /** Throws `Invalid` on arguments that are not ours. `cwd`: where relative folders begin. */
 export function parseOptions(args: readonly string[], cwd: string, storeOfEnv = ''): LaunchOptions {

@@ -7,25 +7,25 @@ import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { connectPlatform, readEndpoints } from '@nephos/client';
 import { VmServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/vm';
-import { repository } from '../src/layout.ts';
+import { portCount, repository } from '../src/layout.ts';
 import { portOwner } from '../src/processes.ts';
 
 let data: string;
 let portBase: number;
 beforeAll(async () => {
   data = await mkdtemp(path.join(tmpdir(), 'nephos-launch-'));
-  portBase = await sixFreePorts();
+  portBase = await freePortsInARow();
 });
 afterAll(() => rm(data, { recursive: true, force: true }));
 
-async function sixFreePorts(): Promise<number> {
+async function freePortsInARow(): Promise<number> {
   for (;;) {
     const server = createServer().listen(0, '127.0.0.1');
     await new Promise((resolve) => server.once('listening', resolve));
     const address = server.address();
     const first = typeof address === 'object' ? (address?.port ?? 0) : 0;
     await new Promise((resolve) => server.close(resolve));
-    const ports = Array.from({ length: 6 }, (_, n) => first + n);
+    const ports = Array.from({ length: portCount }, (_, n) => first + n);
     if (first < 65_000 && ports.every((port) => portOwner(port) === undefined)) return first;
   }
 }
@@ -132,7 +132,8 @@ describe('npm start', () => {
       expect(await once.exited).toBe(0);
       expect(once.output()).toMatch(/ok no claim +is left/);
       expect(once.output()).toContain('Every step was seen to work.');
-      for (let port = portBase; port < portBase + 6; port += 1) expect(portOwner(port)).toBeUndefined();
+      for (let port = portBase; port < portBase + portCount; port += 1)
+        expect(portOwner(port)).toBeUndefined();
     },
     longest,
   );

@@ -16,8 +16,8 @@ test('without arguments: everything below the working folder, for good', () => {
 });
 
 test.each([
-  [['--port-base', 'http'], /--port-base is a number from 1024 to 65528/],
-  [['--port-base', '65529'], /--port-base is a number/],
+  [['--port-base', 'http'], /--port-base is a number from 1024 to 65527/],
+  [['--port-base', '65528'], /--port-base is a number/],
   [['--store', 'sqlite:///a'], /MongoDB URL looks like/],
   [['--store', 'mongodb://h/a.b'], /MongoDB URL looks like/],
   [['--fast'], /--fast/],
@@ -34,6 +34,7 @@ test('ports in a row, nobody twice', () => {
   expect(layout.address('directory')).toBe('127.0.0.1:7401');
   expect(layout.address('host-agent')).toBe('127.0.0.1:7405');
   expect(layout.address('webhooks')).toBe('127.0.0.1:7407');
+  expect(layout.schemas).toBe('http://127.0.0.1:7408');
 });
 
 test('one process for the control plane and one for the agent, or one each', () => {

@@ -163,7 +163,7 @@ export class Watcher implements AsyncDisposable {
   /** Reads until a message of that kind. */
   async until(
     kind: NonNullable<WatchResponse['message']>['$case'],
-    fits = (_: WatchResponse) => true,
+    fits: (said: WatchResponse) => boolean = () => true,
   ): Promise<WatchResponse> {
     for (;;) {
       const said = await this.next();
