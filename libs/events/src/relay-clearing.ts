@@ -6,21 +6,30 @@
  */
 import { failpoint } from '@nephos/service';
 import type { Outbox } from '@nephos/store';
-import type { EventsLog } from './context.ts';
+import type { EventsContext } from './context.ts';
 import type { Lane } from './relay-lanes.ts';
+
+export interface ClearingListener {
+  /** Of each lane that has nothing left to clear. */
+  onCleared(lane: Lane): void;
+  /** What was published long ago, or cannot be cleared, may still lie in the outbox. */
+  onDoubt(): void;
+}
+
+/** A clearing that took longer is as good as one that failed, milliseconds. */
+const longMs = 10_000;
 
 export class Clearing {
   readonly #outbox: Outbox;
-  readonly #log: EventsLog;
-  readonly #onCleared: (lane: Lane) => void;
+  readonly #context: EventsContext;
+  readonly #listener: ClearingListener;
   #wanted: Lane[] = [];
   #running: Promise<void> | undefined;
 
-  /** `onCleared` is told of each lane that has nothing left to clear. */
-  constructor(outbox: Outbox, log: EventsLog, onCleared: (lane: Lane) => void) {
+  constructor(outbox: Outbox, context: EventsContext, listener: ClearingListener) {
     this.#outbox = outbox;
-    this.#log = log;
-    this.#onCleared = onCleared;
+    this.#context = context;
+    this.#listener = listener;
   }
 
   /** Clears the lane's acknowledged events soon. */
@@ -53,13 +62,17 @@ export class Clearing {
       id,
       upToSeq: acknowledgedSeq,
     }));
+    const { clock, log } = this.#context;
+    const began = clock.monotonic();
     try {
       for (const { collection, id, upToSeq } of cleared)
         await failpoint('relay.clear', { collection, id, upTo: upToSeq });
       await this.#outbox.clearAll(cleared);
     } catch (error) {
-      this.#log.warn({ error, entities: lanes.length }, 'clearing published events failed');
+      log.warn({ error, entities: lanes.length }, 'clearing published events failed');
+      this.#listener.onDoubt();
     }
+    if (clock.monotonic() - began > longMs) this.#listener.onDoubt();
     lanes.forEach((lane, at) => this.#done(lane, cleared[at]?.upToSeq ?? 0));
   }
 
@@ -67,6 +80,6 @@ export class Clearing {
     lane.cleared(upTo);
     lane.clearing = false;
     if (lane.isEmpty && lane.unclearedCount > 0) this.want(lane);
-    else this.#onCleared(lane);
+    else this.#listener.onCleared(lane);
   }
 }

@@ -82,6 +82,14 @@ export class Lanes {
   /** All that is pending is in a lane. */
   #complete = false;
   #overflowed = false;
+  /**
+   * By the monotonic clock: what was committed before is in a lane, or was. What is found in no lane was therefore
+   * committed later, and is in no stream since before then. -Infinity: nobody knows.
+   */
+  #knownUpTo = Number.NEGATIVE_INFINITY;
+  #scanBegan = Number.NEGATIVE_INFINITY;
+  /** Something that was published may have stayed in the outbox. */
+  #doubtful = false;
 
   constructor(hearsAll: boolean) {
     this.#hearsAll = hearsAll;
@@ -99,11 +107,11 @@ export class Lanes {
   hear(collection: string, id: string, event: PendingEvent, since: number): 'taken' | 'unsure' {
     const known = this.#lanes.get(keyOf(collection, id));
     if (known) {
-      if (!known.append(event, since)) return this.#missed();
+      if (!known.append(event, since)) return this.#missed(since);
       this.#giveTurn(known);
       return known.heldSince === undefined ? 'taken' : 'unsure';
     }
-    if (this.full) return this.#missed();
+    if (this.full) return this.#missed(since);
     const lane = this.#add(collection, id);
     lane.append(event, since);
     if (event.firstSeq === 1 || this.#complete) {
@@ -114,22 +122,36 @@ export class Lanes {
     return 'unsure';
   }
 
-  /** Something was committed that is in no lane: what is pending has to be read before it is complete again. */
-  miss(): void {
+  /**
+   * Something was committed, not before `since`, that is in no lane: what is pending has to be read before it is
+   * complete again.
+   */
+  miss(since: number): void {
+    if (this.#complete) this.#knownUpTo = since;
     this.#overflowed = true;
     this.#complete = false;
   }
 
-  scanBegins(): void {
+  /** What is in no lane may be in a stream for all we know: of an event that was published and could not be cleared. */
+  doubt(): void {
+    this.#complete = false;
+    this.#overflowed = true;
+    this.#doubtful = true;
+    this.#knownUpTo = Number.NEGATIVE_INFINITY;
+  }
+
+  scanBegins(now: number): void {
     this.#scan += 1;
     this.#overflowed = false;
+    this.#doubtful = false;
+    this.#scanBegan = now;
   }
 
   /** A document that the outbox had. */
   found(document: PendingDocument): void {
     const { collection, id, events, eventSeq } = document;
     const lane = this.#lanes.get(keyOf(collection, id)) ?? this.#add(collection, id);
-    if (lane.heldSince === undefined) for (const event of events) lane.append(event);
+    if (lane.heldSince === undefined) for (const event of events) lane.append(event, this.#knownUpTo);
     else lane.fill(events);
     lane.counter = Math.max(lane.counter, eventSeq);
     lane.heldSince = undefined;
@@ -139,6 +161,7 @@ export class Lanes {
   /** The outbox was read to its end: what was held and not found has nothing before it. */
   scanEnds(): void {
     this.#complete = this.#hearsAll && !this.#overflowed;
+    if (this.#hearsAll && !this.#doubtful) this.#knownUpTo = this.#scanBegan;
     for (const lane of this.#lanes.values()) {
       if (lane.heldSince === undefined || (lane.heldSince === this.#scan && !this.#hearsAll)) continue;
       lane.heldSince = undefined;
@@ -181,7 +204,7 @@ export class Lanes {
   reset(): void {
     this.#lanes = new Map();
     this.#turns = [];
-    this.#complete = false;
+    this.doubt();
   }
 
   #add(collection: string, id: string): Lane {
@@ -190,8 +213,8 @@ export class Lanes {
     return lane;
   }
 
-  #missed(): 'unsure' {
-    this.miss();
+  #missed(since: number): 'unsure' {
+    this.miss(since);
     return 'unsure';
   }
 

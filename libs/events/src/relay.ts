@@ -84,8 +84,10 @@ class OutboxRelay implements Relay {
     this.#pollMs = options.pollMs ?? 5_000;
     this.#lanes = new Lanes(options.store.exclusive);
     this.#meter = this.#resources.use(new RelayMeter(context, this.#lanes, () => this.#inFlight));
-    const onCleared = (lane: Lane): void => this.#lanes.drop(lane);
-    this.#clearing = new Clearing(options.store.outbox, context.log, onCleared);
+    this.#clearing = new Clearing(options.store.outbox, context, {
+      onCleared: (lane) => this.#lanes.drop(lane),
+      onDoubt: () => this.#lanes.doubt(),
+    });
     const onTakenBack = (count: number): void => this.#meter.takenBack(count);
     this.#fence = new Fence({ ...context, store: options.store, onTakenBack });
     this.#restatement = new Restatement(options.store, context, this.#fence);
@@ -142,7 +144,7 @@ class OutboxRelay implements Relay {
   #hear(committed: readonly CommittedEvent[]): void {
     if (!this.#hearing) return;
     // While the broker refuses, memory takes no more: it waits in the outbox, where it collapses.
-    if (this.#failures >= refusedAfter) return this.#lanes.miss();
+    if (this.#failures >= refusedAfter) return this.#lanes.miss(this.#clock.monotonic());
     for (const { collection, id, event } of committed) {
       const since = this.#fence.writtenAt(event);
       if (this.#lanes.hear(collection, id, event, since) === 'unsure') this.#scanSoon();
@@ -189,7 +191,7 @@ class OutboxRelay implements Relay {
       await this.#restatement.check(session);
       if (this.#session !== session) return;
       this.#hearing = true;
-      this.#lanes.scanBegins();
+      this.#lanes.scanBegins(this.#clock.monotonic());
       let after: string | undefined;
       for (;;) {
         const page = await this.#store.outbox.pending({
