@@ -13,6 +13,8 @@ export interface Told {
   readonly sequence: number;
   /** What the resource said then. */
   readonly description?: string | undefined;
+  /** Says of itself that it tells the newest once more. */
+  readonly isRepeat?: boolean;
 }
 
 /** An entity as the store has it. */
@@ -46,13 +48,12 @@ export async function readStream(url: string, stream: string): Promise<Told[]> {
       for await (const message of messages) {
         const { sequence, data } = message.json<CloudEvent>();
         left = message.info.pending;
-        // Said once more on purpose, for the state stream's sake.
-        if (message.headers?.has('Nephos-Repeat') && stream !== 'NEPHOS_STATE') continue;
         told.push({
           entity: message.subject.split('.').at(-1) ?? '',
           first: Number(data.collapsedFromSequence ?? sequence),
           sequence: Number(sequence),
           description: data.new?.description ?? '',
+          isRepeat: message.headers?.has('Nephos-Repeat') === true,
         });
       }
     }
@@ -65,11 +66,11 @@ export async function readStream(url: string, stream: string): Promise<Told[]> {
 export function judge(told: readonly Told[], kept: ReadonlyMap<string, Kept>): Verdict {
   const seen = new Map<string, { covered: Set<number>; last: number }>();
   let [lost, doubled, disordered] = [0, 0, 0];
-  for (const { entity, first, sequence } of told) {
+  for (const { entity, first, sequence, isRepeat } of told) {
     const known = seen.get(entity) ?? { covered: new Set<number>(), last: 0 };
     seen.set(entity, known);
     if (sequence < known.last) disordered += 1;
-    else if (sequence === known.last) doubled += 1;
+    else if (sequence === known.last && !isRepeat) doubled += 1;
     for (let at = first; at <= sequence; at += 1) known.covered.add(at);
     known.last = Math.max(known.last, sequence);
   }

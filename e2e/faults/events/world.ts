@@ -27,6 +27,7 @@ import { judge, type Kept, readStream, staleOf, type Told, type Verdict } from '
 
 /** What was found at the end. */
 export interface Findings {
+  /** Written, as the entities' counters have it. */
   readonly events: number;
   /** What the stream holds. */
   readonly stream: Verdict;
@@ -124,7 +125,8 @@ export class World implements AsyncDisposable {
       const stale = await settled(async () => staleOf(await readStream(this.nats.url, streams.state), kept));
       const pending = (await own.outbox.pending({ limit: 100 })).length;
       return {
-        ...{ events: told.length, stream: judge(told, kept), handler: judge(handled(), kept) },
+        ...{ events: [...kept.values()].reduce((sum, { counter }) => sum + counter, 0) },
+        ...{ stream: judge(told, kept), handler: judge(handled(), kept) },
         ...{ stale, pending, resynced: this.#resynced },
       };
     } finally {
@@ -139,7 +141,7 @@ export class World implements AsyncDisposable {
 
   #see({ uid, firstSequence, sequence, resync, new: now }: EntityEvent): void {
     if (resync) this.#resynced += 1;
-    const description = String(now?.['description'] ?? '');
+    const description = typeof now?.['description'] === 'string' ? now['description'] : '';
     this.handled.push({ entity: uid, first: firstSequence, sequence, description });
   }
 }

@@ -59,9 +59,11 @@ export class Parking {
 
   /** The lane's next messages, in order. Those that are gone are left out: a gap shows where they were. */
   async fetch(lane: EntityLane): Promise<Delivery[]> {
+    const messages = this.#messages;
     const places = this.#lanes.get(lane) ?? [];
+    if (!messages) return [];
     const next = places.slice(0, keptBehind);
-    const read = await Promise.all(next.map((place) => this.#messages?.read(place)));
+    const read = await Promise.all(next.map((place) => messages.read(place)));
     if (this.#lanes.get(lane) !== places) return [];
     places.splice(0, next.length);
     if (places.length === 0) this.#lanes.delete(lane);

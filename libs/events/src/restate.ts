@@ -15,7 +15,7 @@ import { entitiesOf, type OpenedEntity } from './entity-collection.ts';
 import type { Fence } from './relay-fence.ts';
 import { streams } from './streams.ts';
 import { subjectOf } from './subject.ts';
-import { lastOf } from './subject-order.ts';
+import { lastOf, repeatHeader } from './subject-order.ts';
 
 interface Position {
   readonly incarnation: string;
@@ -105,17 +105,23 @@ export class Restatement {
     } while (cursor !== undefined);
   }
 
-  async #publish(session: Session, entity: OpenedEntity, stored: Stored<unknown>): Promise<void> {
-    const payload = entity.restate(stored);
-    if (stored.eventSeq === 0 || payload.tree !== 'entities') return;
-    const at = this.#context.clock.now().toISOString();
-    const pending = { seq: stored.eventSeq, firstSeq: 1, at };
+  async #publish(session: Session, entity: OpenedEntity, found: Stored<unknown>): Promise<void> {
+    const payload = entity.restate(found);
+    if (found.eventSeq === 0 || payload.tree !== 'entities') return;
+    const last = (await lastOf(session, payload)) ?? { place: 0, first: 0, sequence: 0 };
+    // Another relay has stated it already.
+    if (last.first === 1 && last.sequence >= found.eventSeq) return;
+    if (last.sequence > found.eventSeq) {
+      const newer = await entity.documents.get(found.id);
+      if (newer && newer.eventSeq > found.eventSeq) await this.#publish(session, entity, newer);
+      return;
+    }
+    const pending = { seq: found.eventSeq, firstSeq: 1, at: this.#context.clock.now().toISOString() };
     const body = encodeWithin(payload, pending, session.publisher);
-    // Others state it as well, perhaps from a newer document.
-    const last = (await lastOf(session, payload)) ?? { place: 0, sequence: 0 };
-    if (last.sequence >= stored.eventSeq) return;
-    const messageId = `${eventId(payload.address, stored.eventSeq)}/restated/${session.incarnation}`;
-    await session.publisher.publish(subjectOf(payload.tree, payload.address), body, messageId);
+    const messageId = `${eventId(payload.address, found.eventSeq)}/restated/${session.incarnation}`;
+    // The newest event may be here, from before it was noticed that those before it are not.
+    const headers: Record<string, string> = last.sequence === found.eventSeq ? { [repeatHeader]: '1' } : {};
+    await session.publisher.publish(subjectOf(payload.tree, payload.address), body, messageId, headers);
     await this.#fence.putInOrder(session, payload, last);
   }
 }

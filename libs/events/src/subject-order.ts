@@ -24,17 +24,22 @@ export interface Placed {
   readonly sequence: number;
 }
 
-/** Marks the newest event of an entity that was published once more, behind a stale one that was taken back. */
-const repeatHeader = 'Nephos-Repeat';
+/** Marks what tells the newest sequence of an entity once more: its state stands, and nothing is behind it. */
+export const repeatHeader = 'Nephos-Repeat';
+
+/** An event and the first sequence that it stands for. */
+export interface Last extends Placed {
+  readonly first: number;
+}
 
 /** The entity's last event; where its events are kept no more, the one in the state stream. */
-export async function lastOf(session: Session, { tree, address }: Entity): Promise<Placed | undefined> {
+export async function lastOf(session: Session, { tree, address }: Entity): Promise<Last | undefined> {
   const query = { last_by_subj: subjectOf(tree, address) };
   const last = await session.jsm.streams.getMessage(streamOf(tree), query);
-  if (last) return { place: last.seq, sequence: sequenceOf(last) };
+  if (last) return { place: last.seq, ...sequencesOf(last) };
   if (tree !== 'entities') return undefined;
   const state = await session.jsm.streams.getMessage(streams.state, query);
-  return state ? { place: 0, sequence: sequenceOf(state) } : undefined;
+  return state ? { place: 0, ...sequencesOf(state) } : undefined;
 }
 
 /**
@@ -68,7 +73,7 @@ async function survey(session: Session, entity: Entity, from: Placed): Promise<S
     const message = await nextOf(session, entity, at);
     if (!message) return { newest, stale, isLastStale };
     at = message.seq + 1;
-    const sequence = sequenceOf(message);
+    const { sequence } = sequencesOf(message);
     if (sequence === 0) continue;
     const isRepeat = sequence === newest.sequence && message.header.has(repeatHeader);
     if (sequence > newest.sequence) newest = { place: message.seq, sequence };
@@ -110,10 +115,11 @@ async function repeat({ jsm, publisher }: Session, stream: string, { place }: Pl
 }
 
 /** 0 for what is no event: it has no place in the order. */
-function sequenceOf(message: StoredMsg): number {
+function sequencesOf(message: StoredMsg): { first: number; sequence: number } {
   try {
-    return decodeEvent(message.subject, message.string()).sequence;
+    const { firstSequence, sequence } = decodeEvent(message.subject, message.string());
+    return { first: firstSequence, sequence };
   } catch {
-    return 0;
+    return { first: 0, sequence: 0 };
   }
 }

@@ -1,6 +1,8 @@
 // Handlers that fail, hang or are not alone: other entities go on, and somebody says so.
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { Dispatcher } from '../src/dispatcher.ts';
 import { connectBus, type EventsLog, startRelay, streams, subscribe } from '../src/index.ts';
+import { SubscriptionWatch } from '../src/subscription-watch.ts';
 import { type NatsServer, startNatsServer } from '../src/testing.ts';
 import { busAt, context, countersOf, nothingWrong, Oracle, openGround, until } from './harness.ts';
 
@@ -96,7 +98,7 @@ test('a subscription without progress says so and counts as stopped, until it ge
   await using ground = await openGround();
   const { log, errors } = heard();
   await using bus = await connectBus({ ...context, log, nats: nats.url });
-  await using relay = startRelay(context, { store: ground.store, bus });
+  await using _relay = startRelay(context, { store: ground.store, bus });
   const hang = Promise.withResolvers<void>();
   const options = { name: 'hangs', filter: { owner: 'hangs' }, stallMs: 100 };
   await using subscription = subscribe(bus, options, () => hang.promise);
@@ -130,7 +132,7 @@ test('a second process that reads under the same name is noticed', async () => {
   const { log, errors } = heard();
   await using bus = await connectBus({ ...context, log, nats: nats.url });
   await using other = await busAt(nats.url);
-  await using relay = startRelay(context, { store: ground.store, bus });
+  await using _relay = startRelay(context, { store: ground.store, bus });
   const options = { name: 'double', filter: { owner: 'double' }, stallMs: 200 };
   await using first = subscribe(bus, options, async () => undefined);
   await first.started;
@@ -148,4 +150,34 @@ test('forgetting a position without a broker ends in time, and says that the pos
   await using bus = await busAt('nats://127.0.0.1:9');
   const subscription = subscribe(bus, { name: 'nowhere' }, async () => undefined);
   await expect(subscription.remove(50)).rejects.toThrow('the position of nowhere stays');
+});
+
+test('a subscription that gets nothing though something waits for it asks anew', async () => {
+  await using bus = await busAt(nats.url);
+  const { log, errors } = heard();
+  const options = { name: 'deaf', tree: 'entities', concurrency: 1, attempts: 1, backoffMs: 1 } as const;
+  const dispatcher = new Dispatcher(
+    bus,
+    { ...options, handle: async () => undefined },
+    new AbortController().signal,
+  );
+  let [restarts, pending] = [0, 5];
+  using watch = new SubscriptionWatch({
+    ...{ name: 'deaf', clock: bus.clock, log, dispatcher, stallMs: 50 },
+    look: async () => ({ pending, delivered: 0, received: () => 0 }),
+    restart: () => void (restarts += 1),
+  });
+  await until('it asked anew', () => restarts > 0);
+  expect(errors).toEqual(['the subscription has stopped']);
+  expect(() => watch.check()).toThrow('5 events wait');
+  pending = 0;
+  await until('it gets on', () => watch.lag === 0);
+  await until('it is well', () => {
+    try {
+      watch.check();
+      return true;
+    } catch {
+      return false;
+    }
+  });
 });
