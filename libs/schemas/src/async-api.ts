@@ -54,11 +54,16 @@ export function asyncApiDocument(contracts: Contracts, options: AsyncApiOptions)
   };
 }
 
+/** Where events of the entity are published. */
+export function channelAddress(entity: string): string {
+  const root = entity === 'job' ? subjectRoots.jobs : subjectRoots.entities;
+  return `${root}.{owner}.{zone}.${entity}.{id}`;
+}
+
 function channelOf(contracts: Contracts, resource: ResourceType) {
   const { entity, message, verbs } = resource;
-  const root = entity === 'job' ? subjectRoots.jobs : subjectRoots.entities;
   return {
-    address: `${root}.{owner}.{zone}.${entity}.{id}`,
+    address: channelAddress(entity),
     title: `Changes of ${entity}`,
     description: contracts.comment(contracts.message(message)),
     parameters: {

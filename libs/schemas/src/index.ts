@@ -2,4 +2,5 @@
 export { type AsyncApiDocument, type AsyncApiOptions, asyncApiDocument } from './async-api.ts';
 export { Contracts, ownContracts, type ResourceType } from './contracts.ts';
 export { type DocumentOptions, eventTypeOf, schemaDocuments } from './event-schema.ts';
+export { withEventTable } from './event-table.ts';
 export type { JsonSchema } from './message-schema.ts';

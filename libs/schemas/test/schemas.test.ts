@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import path from 'node:path';
 import { expect, test } from '@jest/globals';
 import { type EventPayload, encodeEvent, type JsonObject } from '@nephos/events';
 import { Ajv } from 'ajv';
@@ -11,6 +12,7 @@ import {
   ownContracts,
   type ResourceType,
   schemaDocuments,
+  withEventTable,
 } from '../src/index.ts';
 import { messageSchemas } from '../src/message-schema.ts';
 import { filledJson } from './filled.ts';
@@ -174,4 +176,10 @@ test('every reference of the AsyncAPI document leads somewhere, every resource h
       new RegExp(`^nephos(-jobs)?\\.v1\\.\\{owner\\}\\.\\{zone\\}\\.${resource.entity}\\.\\{id\\}$`),
     );
   }
+});
+
+test('the generated part of docs/events.md is current: else `pnpm asyncapi docs`', () => {
+  const page = readFileSync(path.resolve(import.meta.dirname, '../../../docs/events.md'), 'utf8');
+  expect(page).toBe(withEventTable(page, contracts));
+  for (const { entity } of resources) expect(page).toContain(`| \`${entity}\` |`);
 });
