@@ -7,8 +7,7 @@
 import { hostname } from 'node:os';
 import { performance } from 'node:perf_hooks';
 import { type Callee, Health, type Instance } from '@nephos/proto/nephos/directory/v1/instance';
-import { type CalleeCount, type Clock, type DeepPartial, NotFound } from '@nephos/service';
-import { duration } from './duration.ts';
+import { type CalleeCount, type Clock, type DeepPartial, durationOf, NotFound } from '@nephos/service';
 import type { TokenFile } from './identity/token-file.ts';
 import type { Predecessors } from './predecessors.ts';
 import type { DirectoryEndpoint, Log } from './types.ts';
@@ -209,8 +208,8 @@ export class Registration {
       grpcServices: facts.services,
       health: this.#condition.health,
       load: this.#currentLoad(),
-      leaseTtl: duration(leaseMs),
-      renewInterval: duration(this.#renewalMs),
+      leaseTtl: durationOf(leaseMs),
+      renewInterval: durationOf(this.#renewalMs),
       callees: this.#callees(),
       process: { host: hostname(), pid: process.pid, startTime: this.#startTime },
     };

@@ -3,8 +3,7 @@
  * ends. Invariant: whatever happens to the directory, the list stays as last known. A stream on which nothing
  * came for three of its heartbeats is given up as dead.
  */
-import { type Clock, pauseAfter } from '@nephos/service';
-import { durationMs } from './duration.ts';
+import { type Clock, durationMs, pauseAfter } from '@nephos/service';
 import { ListFollower } from './list-follower.ts';
 import type { ServiceList } from './service-list.ts';
 import type { DirectoryEndpoint, Log } from './types.ts';

@@ -1,5 +1,6 @@
 /** A submission as it goes over the wire, from a definition and what the submitter says. */
 import { JobEventLevel, type NewJob } from '@nephos/proto/nephos/jobs/v1/jobs';
+import { durationOf } from '@nephos/service';
 import type { JobDefinition, JobEvents } from './definition.ts';
 
 /** On whose behalf, and as part of what, a job is submitted. */
@@ -42,7 +43,7 @@ export function newJobOf<I extends object, R, D>(
     labels: { ...job.labels },
     target: job.target,
     input: { ...job.input },
-    timeout: { seconds: BigInt(Math.floor(ms / 1000)), nanos: Math.round((ms % 1000) * 1e6) },
+    timeout: durationOf(ms),
     eventLevel: levels[definition.events],
     ...job.origin,
   };

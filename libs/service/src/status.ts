@@ -14,6 +14,7 @@ import {
 } from '@nephos/proto/google/rpc/error_details';
 import { Status } from '@nephos/proto/google/rpc/status';
 import type { MessageType } from './contract.ts';
+import { durationOf } from './duration.ts';
 import {
   AlreadyExists,
   Cancelled,
@@ -124,8 +125,7 @@ function detailsOf(error: NephosError, requestId: string, most: number, length: 
     packed.push(pack(PreconditionFailure, { violations }));
   }
   if (retryAfterMs !== undefined) {
-    const seconds = BigInt(Math.floor(retryAfterMs / 1000));
-    packed.push(pack(RetryInfo, { retryDelay: { seconds, nanos: Math.round((retryAfterMs % 1000) * 1e6) } }));
+    packed.push(pack(RetryInfo, { retryDelay: durationOf(retryAfterMs) }));
   }
   return packed;
 }

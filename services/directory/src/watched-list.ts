@@ -6,8 +6,8 @@
 import { selects } from '@nephos/directory';
 import type { WatchInstancesResponse } from '@nephos/proto/nephos/directory/v1/directory_service';
 import type { Instance, InstanceSelector } from '@nephos/proto/nephos/directory/v1/instance';
-import { type Clock, type DeepPartial, sentToMany } from '@nephos/service';
-import { durationOf, messageOf } from './domain/message.ts';
+import { type Clock, type DeepPartial, durationOf, sentToMany } from '@nephos/service';
+import { messageOf } from './domain/message.ts';
 import type { Listed } from './domain/roster.ts';
 import type { Registry } from './registry.ts';
 

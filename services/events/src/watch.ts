@@ -6,7 +6,7 @@
 import type { JsMsg } from '@nats-io/jetstream';
 import { type Bus, decodeEvent, removedHeader, type Session, sourcePlace, streams } from '@nephos/events';
 import type { WatchResponse } from '@nephos/proto/nephos/events/v1/event_service';
-import { type Call, type DeepPartial, NephosError } from '@nephos/service';
+import { type Call, type DeepPartial, durationOf, NephosError } from '@nephos/service';
 import { StreamReader } from './adapters/stream-reader.ts';
 import type { Start, WatchSource } from './adapters/watch-source.ts';
 import { type Binding, decodeResumeToken, encodeResumeToken, type Position } from './domain/resume-token.ts';
@@ -187,8 +187,7 @@ export class Watch {
   }
 
   #heartbeat(caughtUp: boolean): Response {
-    const { heartbeatMs } = this.#options;
-    const interval = { seconds: BigInt(Math.floor(heartbeatMs / 1000)), nanos: (heartbeatMs % 1000) * 1e6 };
+    const interval = durationOf(this.#options.heartbeatMs);
     return this.#say({ $case: 'heartbeat', value: { interval, caughtUp } });
   }
 

@@ -9,6 +9,7 @@ import type {
   WatchInstancesRequest,
 } from '@nephos/proto/nephos/directory/v1/directory_service';
 import {
+  durationOf,
   type FilterCondition,
   type Implementation,
   pageSizeOf,
@@ -18,7 +19,7 @@ import {
   readPageToken,
 } from '@nephos/service';
 import type { Counter } from '@opentelemetry/api';
-import { calleesOf, durationOf, factsOf, healthOf, loadOf } from '../domain/message.ts';
+import { calleesOf, factsOf, healthOf, loadOf } from '../domain/message.ts';
 import type { PublicState } from '../domain/record.ts';
 import type { Registry } from '../registry.ts';
 import { messageOfListed } from '../watched-list.ts';

@@ -1,8 +1,9 @@
 /** The resource between its forms: what a caller sends, what is kept, what lists and events show. Pure. */
-import type { Duration } from '@nephos/proto/google/protobuf/duration';
 import { type Callee, Health, Instance } from '@nephos/proto/nephos/directory/v1/instance';
 import {
   checkLabels,
+  durationMs,
+  durationOf,
   etagOf,
   type FieldViolation,
   fieldInvalid,
@@ -66,14 +67,6 @@ export function messageOf(state: PublicState, books: Bookkeeping = noBookkeeping
   });
 }
 
-export function durationOf(ms: number): Duration {
-  return { seconds: BigInt(Math.floor(ms / 1000)), nanos: Math.round((ms % 1000) * 1_000_000) };
-}
-
-function msOf({ seconds, nanos }: Duration): number {
-  return Math.round(Number(seconds) * 1000 + nanos / 1e6);
-}
-
 /** Throws Invalid for a health that is not one of the three. */
 export function healthOf(health: Health, field: string): HealthWord {
   const word = healthWords.get(health);
@@ -106,7 +99,7 @@ const serviceForm = /^[a-z][a-z0-9-]{0,62}$/;
 export function factsOf(instance: Instance | undefined, now: string): { uid: string; facts: InstanceFacts } {
   const given = instance ?? Instance.fromPartial({});
   const { header, process } = given;
-  const leaseMs = given.leaseTtl ? msOf(given.leaseTtl) : leaseBounds.usual;
+  const leaseMs = given.leaseTtl ? Math.round(durationMs(given.leaseTtl)) : leaseBounds.usual;
   const facts: InstanceFacts = {
     service: given.service,
     version: given.version,
@@ -118,7 +111,7 @@ export function factsOf(instance: Instance | undefined, now: string): { uid: str
     health: healthWords.get(given.health) ?? 'NOT_SERVING',
     weight: given.weight === 0 ? usualWeight : given.weight,
     leaseMs,
-    ...(given.renewInterval && { renewMs: msOf(given.renewInterval) }),
+    ...(given.renewInterval && { renewMs: Math.round(durationMs(given.renewInterval)) }),
     process: {
       host: process?.host ?? '',
       pid: process?.pid ?? 0,

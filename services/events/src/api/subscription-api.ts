@@ -9,6 +9,7 @@ import {
 import {
   type Clock,
   type DeepPartial,
+  durationOf,
   type Implementation,
   Precondition,
   pageSizeOf,
@@ -114,10 +115,6 @@ async function messageOf(
     ...(config.inactive_threshold && { forgetAfter: durationOf(config.inactive_threshold / 1e6) }),
     deadLetters: BigInt(letters.get(info.name) ?? 0),
   };
-}
-
-function durationOf(ms: number) {
-  return { seconds: BigInt(Math.floor(ms / 1000)), nanos: Math.round((ms % 1000) * 1e6) };
 }
 
 function stillRead(name: string): Precondition {

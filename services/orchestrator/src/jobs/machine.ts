@@ -5,7 +5,7 @@
  */
 import type { MachineObservation, MachineSpec } from '@nephos/proto/nephos/plugin/v1/hypervisor';
 import { MachineObservation_State as Seen } from '@nephos/proto/nephos/plugin/v1/hypervisor';
-import { Internal, newUid, Precondition, Unavailable } from '@nephos/service';
+import { durationOf, Internal, newUid, Precondition, Unavailable } from '@nephos/service';
 import { requestedRun } from '../domain/vm/observe.ts';
 import type { Incarnation, Vm } from '../domain/vm/vm.ts';
 import { sightingOf } from '../reconcile/incarnations.ts';
@@ -143,7 +143,7 @@ async function requestStop(
   const { deps, vmUid } = operation;
   const { client, host } = await deps.links.hypervisor(run.hostUid);
   const fence = operation.fence(vmUid, sequence);
-  const grace = { seconds: BigInt(Math.floor(graceMs / 1000)), nanos: (graceMs % 1000) * 1_000_000 };
+  const grace = durationOf(graceMs);
   const options = { ...(signal && { signal }), deadlineMs: graceMs + callMs };
   const stop = (incarnationUid: string) =>
     client.stopMachine({ fence, host, vmUid, incarnationUid, grace }, options);
