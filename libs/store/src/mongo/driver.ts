@@ -60,7 +60,7 @@ export class MongoDriver implements Driver {
     this.#client = client;
     this.#db = db;
     this.#options = options;
-    this.#gate = new Gate(options.maxWaiting);
+    this.#gate = new Gate(options.maxWaiting, options.clock);
     this.#refreshing = this.#refreshLater();
   }
 

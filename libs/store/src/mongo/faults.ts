@@ -34,6 +34,11 @@ export function writeErrorsOf({ writeErrors }: MongoBulkWriteError): readonly Wr
   return [writeErrors].flat();
 }
 
+/** Whether the command never left this process: its connection was taken away while it waited for one. */
+export function wasNotSent(error: unknown): boolean {
+  return error instanceof MongoError && !hasWriteErrors(error) && error.hasErrorLabel('PoolRequestedRetry');
+}
+
 /** What a caller of the store is to be told. */
 export function storeError(error: unknown): Error {
   if (error instanceof NephosError) return error;

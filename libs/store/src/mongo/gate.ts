@@ -1,19 +1,23 @@
 // Lets operations in until too many wait, turns the driver's errors into the store's, and closes behind the last.
 // Owner: the MongoDB adapter. Invariant: what was let in is carried out or refused before the store is closed.
-import { Exhausted, Unavailable } from '@nephos/service';
-import { storeError } from './faults.ts';
+import { type Clock, Exhausted, Unavailable } from '@nephos/service';
+import { storeError, wasNotSent } from './faults.ts';
 
 const maxWaitingBytes = 128 * 1024 * 1024;
 const retryAfterMs = 100;
+const maxAttempts = 5;
+const longestPauseMs = 200;
 
 export class Gate {
   readonly #maxWaiting: number;
+  readonly #clock: Clock;
   readonly #idle = Promise.withResolvers<void>();
   #open = 0;
   #openBytes = 0;
   #closed = false;
 
-  constructor(maxWaiting: number) {
+  constructor(maxWaiting: number, clock: Clock) {
+    this.#clock = clock;
     this.#maxWaiting = maxWaiting;
   }
 
@@ -31,13 +35,28 @@ export class Gate {
     this.#open += 1;
     this.#openBytes += bytes;
     try {
-      return await operation();
+      return await this.#untilSent(operation);
     } catch (error) {
       throw storeError(error);
     } finally {
       this.#open -= 1;
       this.#openBytes -= bytes;
       if (this.#closed && this.#open === 0) this.#idle.resolve();
+    }
+  }
+
+  /**
+   * When a server stalls, the driver takes the connections from all commands that still wait for one. They have done
+   * nothing, and what an operation did before such a command it can do again.
+   */
+  async #untilSent<R>(operation: () => Promise<R>): Promise<R> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await operation();
+      } catch (error) {
+        if (!wasNotSent(error) || attempt === maxAttempts) throw error;
+        await this.#clock.sleep(Math.random() * longestPauseMs);
+      }
     }
   }
 

@@ -26,7 +26,7 @@ const defaults = {
   appName: 'nephos',
   maxPoolSize: 64,
   serverSelectionTimeoutMS: 5000,
-  connectTimeoutMS: 5000,
+  connectTimeoutMS: 10_000,
   socketTimeoutMS: 30_000,
   waitQueueTimeoutMS: 15_000,
 } satisfies MongoClientOptions;

@@ -18,6 +18,19 @@ const checkpointPages = 4000;
 const logSizeLimit = 64 * 1024 * 1024;
 const cacheKiB = 16 * 1024;
 
+/**
+ * What a crash may forget: an event whose clearing is forgotten is published again under the same id. Reads change
+ * nothing. A transaction of these alone waits for no disk.
+ */
+const forgettable: ReadonlySet<Operation['op']> = new Set([
+  'clear',
+  'clearAll',
+  'get',
+  'find',
+  'count',
+  'pending',
+]);
+
 const primaryCode = { error: 1, busy: 5, full: 13, tooBig: 18, constraint: 19 } as const;
 
 export class Engine {
@@ -25,6 +38,7 @@ export class Engine {
   readonly #statements: Statements;
   readonly #stored: Set<string>;
   readonly #texts = new Map<string, CollectionStatements>();
+  #synced = true;
 
   /** Throws SQLite's error (see `isBusy`) when the file is held by another process, or is no database. */
   constructor(file: string) {
@@ -52,8 +66,12 @@ export class Engine {
     this.#stored = new Set(collectionsIn(this.#db));
   }
 
-  /** A reply an operation, in order, all synced. Throws when the disk failed: then nothing is known to be. */
+  /**
+   * A reply an operation, in order, all synced but for what is forgettable. Throws when the disk failed: then nothing
+   * is known to be.
+   */
   run(operations: readonly Operation[]): Reply[] {
+    this.#sync(operations.some(({ op }) => !forgettable.has(op)));
     this.#db.exec('BEGIN IMMEDIATE');
     try {
       const replies = operations.map((operation) => this.#attempt(operation));
@@ -68,6 +86,13 @@ export class Engine {
 
   close(): void {
     this.#db.close();
+  }
+
+  /** Whether the next transaction waits for the disk; one that does syncs those before it too. */
+  #sync(wanted: boolean): void {
+    if (wanted === this.#synced) return;
+    this.#db.exec(`PRAGMA synchronous = ${wanted ? 'FULL' : 'NORMAL'}`);
+    this.#synced = wanted;
   }
 
   /** Whatever an operation may be refused for shows in its first statement, which SQLite undoes by itself. */
