@@ -1,4 +1,4 @@
-/** The peer's stream: bounds and dedup window of ours, and nothing beside it. */
+/** The peer's stream: bounds and dedup window of ours; beside it nothing, or a state stream like ours. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect, nanos } from '@nats-io/transport-node';
 import { streams } from '@nephos/events';
@@ -12,7 +12,7 @@ export const rawSubjects = {
 };
 
 /** Makes the stream and a durable consumer with explicit acknowledgements for each subscriber. */
-export async function makeRawStream(servers: string, subscribers: number): Promise<void> {
+export async function makeRawStream(servers: string, subscribers: number, withState: boolean): Promise<void> {
   const connection = await connect({ servers });
   const jsm = await jetstreamManager(connection);
   await jsm.streams.add({
@@ -25,6 +25,16 @@ export async function makeRawStream(servers: string, subscribers: number): Promi
     duplicate_window: nanos(2 * 60 * 1000),
     allow_direct: true,
   });
+  if (withState) {
+    const sources = [{ name: rawStream }];
+    await jsm.streams.add({
+      name: 'RAW_STATE',
+      storage: 'file',
+      sources,
+      max_msgs_per_subject: 1,
+      allow_direct: true,
+    });
+  }
   for (let at = 0; at < subscribers; at += 1) {
     await jsm.consumers.add(rawStream, {
       durable_name: rawConsumer(at),

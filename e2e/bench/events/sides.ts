@@ -41,10 +41,11 @@ export async function startRaw(
   open: AsyncDisposableStack,
   subscribers: number,
   ours: { readonly nats: string },
+  withState = false,
 ): Promise<Side> {
   const body = await newestOfOurs(ours.nats);
   const broker = open.use(await startNatsServer());
-  await makeRawStream(broker.url, subscribers);
+  await makeRawStream(broker.url, subscribers, withState);
   const writer = open.use(await start<WriterCommands>('raw-writer', broker.url, body));
   const subscriber = open.use(
     await start<SubscriberCommands>('raw-subscriber', broker.url, String(subscribers)),
