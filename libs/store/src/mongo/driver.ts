@@ -239,10 +239,8 @@ async function getAll(
   const rows = new Map(found.map((document) => [document._id, document]));
   return ids.map((id) => {
     const document = rows.get(idText(id));
-    return {
-      status: 'fulfilled',
-      value: document?.removedAt === undefined && document ? rowOf(document) : undefined,
-    };
+    const live = document !== undefined && document.removedAt === undefined;
+    return { status: 'fulfilled', value: live ? rowOf(document) : undefined };
   });
 }
 
@@ -252,7 +250,7 @@ function endOfRun({ indexes }: Shape, requests: readonly WriteRequest[], begin: 
   const kind = requests[begin]?.kind;
   const taken = new Set<string>();
   let end = begin;
-  for (const request of requests.slice(begin)) {
+  for (let request = requests[end]; request !== undefined; request = requests[end]) {
     const claims = [request.id];
     if (unique.length > 0) {
       // An update may let go of a value that a neighbour takes.
