@@ -22,6 +22,10 @@ export const realGuests = [
   },
   { name: 'qemu-utils', command: 'qemu-img', reason: 'makes and inspects disk images' },
 ];
+export const testServers = [
+  { name: 'iproute2', command: 'ip', reason: 'network namespaces for tests' },
+  { name: 'dnsmasq-base', command: 'dnsmasq', reason: 'a name server for tests' },
+];
 export const guestBuild = guestBuildPackages;
 
 const policyFile = '/usr/sbin/policy-rc.d';

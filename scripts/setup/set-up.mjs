@@ -7,6 +7,7 @@ import { buildGuestImage, guestImage } from './guest-image.mjs';
 import { getMongoServer, mongoServerIsWanted } from './mongo-server.mjs';
 import { installNodeModules, nodeModulesAreCurrent } from './node-modules.mjs';
 import { findNode24 } from './node24.mjs';
+import { getPythonPackages, pythonPackagesAreWanted } from './python-packages.mjs';
 import { run } from './run.mjs';
 
 async function phase(name, work) {
@@ -23,10 +24,12 @@ function lookAround({ wantGuests, wantTestServers }) {
     protos: !protosAreCurrent(),
     guest: wantGuests && image === undefined,
     mongo: wantTestServers && mongoServerIsWanted(),
+    python: wantTestServers && pythonPackagesAreWanted(),
     debian: debian.missingOf([
       ...debian.messageBus,
       ...(wantGuests ? debian.realGuests : []),
       ...(wantGuests && image === undefined ? debian.guestBuild : []),
+      ...(wantTestServers ? debian.testServers : []),
     ]),
   };
 }
@@ -61,6 +64,8 @@ function announce(missing) {
       '  - get a server for the tests that need MongoDB: FerretDB with Go, or mongo-java-server with Maven',
     );
   }
+  if (missing.python)
+    console.log('  - get the Python packages of the examples in Python, for their tests, with pip');
   console.log('');
 }
 
@@ -98,14 +103,15 @@ async function getGuestTools(missing, wantGuests) {
  */
 export async function setUp({ wantGuests, wantTestServers }) {
   const missing = lookAround({ wantGuests, wantTestServers });
-  const { nodeModules, protos, guest, mongo } = missing;
-  const nothing = !nodeModules && !protos && !guest && !mongo && missing.debian.length === 0;
+  const { nodeModules, protos, guest, mongo, python } = missing;
+  const nothing = !(nodeModules || protos || guest || mongo || python || missing.debian.length > 0);
   if (!nothing) announce(missing);
   // All are let end before a failure is told: what succeeded need not be done again.
   const outcomes = await Promise.allSettled([
     getPrograms(missing),
     getGuestTools(missing, wantGuests),
     ...(mongo ? [phase('MongoDB server for tests', getMongoServer)] : []),
+    ...(python ? [phase('Python packages for tests', getPythonPackages)] : []),
   ]);
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
   const noGuests = outcomes[1].value;

@@ -1,11 +1,11 @@
 /**
  * The directory by clients that are none of ours: bare grpc-js that knows the contract only from its descriptors, and
- * Python's grpcio that asks the server for them. grpcio is no package of npm: where python3 (or NEPHOS_PYTHON) has
- * none, the test says that this half did not run.
+ * Python's grpcio that asks the server for them. grpcio comes with `npm run setup`; where it could
+ * not, the test says that this half did not run.
  */
-import { execFile, execFileSync, spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
@@ -107,30 +107,24 @@ test('bare grpc-js registers, resolves and watches', async () => {
   watching.cancel();
 });
 
-function python(): string | undefined {
-  const program = process.env['NEPHOS_PYTHON'] ?? 'python3';
-  try {
-    execFileSync(program, ['-c', 'import grpc, grpc_reflection'], { stdio: 'ignore' });
-    return program;
-  } catch {
-    return undefined;
-  }
-}
+/** `npm run setup` puts them there where Python with pip is. */
+const packages = path.resolve(import.meta.dirname, '../../../.cache/python');
+const env = { ...process.env, PYTHONPATH: packages };
 
 test('Python resolves and watches by reflection', async () => {
-  const program = python();
-  if (program === undefined) {
+  if (!existsSync(path.join(packages, 'grpc_reflection'))) {
     process.stderr.write(
-      'NOT RUN: python3 has no grpcio and grpcio-reflection; the example in Python is untested here\n',
+      'NOT RUN: grpcio is not here (npm run setup gets it where Python with pip is); the example is untested\n',
     );
     return;
   }
   const script = path.resolve(import.meta.dirname, '../../../libs/directory/examples/find.py');
-  const { stdout } = await promisify(execFile)(program, [script, address, 'caller']);
+  const { stdout } = await promisify(execFile)('python3', [script, address, 'caller'], { env });
   const found = JSON.parse(stdout) as Json;
   expect(found).toMatchObject({ instances: [{ service: 'caller', address: formatAddress(caller.address) }] });
 
-  const child = spawn(program, [script, address, 'pythons', '--watch'], {
+  const child = spawn('python3', [script, address, 'pythons', '--watch'], {
+    env,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
