@@ -1,12 +1,10 @@
 /** The first event subscription: the state of every VM, then each change. Needs `npm start` to be running. */
-import { connectPlatform } from '@nephos/client';
+import { connectPlatform, findEndpoints } from '@nephos/client';
 import { follow } from '@nephos/events';
 
-await using platform = connectPlatform({
-  directory: '127.0.0.1:7401',
-  nats: 'nats://127.0.0.1:7400',
-  principal: 'users/newcomer',
-});
+const where = findEndpoints('.'); // what npm start wrote into .nephos: addresses, and credentials for the broker
+if (where === undefined) throw new Error('nothing runs here: npm start');
+await using platform = connectPlatform({ ...where, principal: 'users/newcomer' });
 const interrupted = new AbortController();
 process.once('SIGINT', () => interrupted.abort());
 
