@@ -45,7 +45,8 @@ async function buildJavaServer() {
 
 /** Resolves in any case; what went wrong is told and lies in the log. */
 export async function getMongoServer() {
-  fs.rmSync(folder, { recursive: true, force: true });
+  // What lies there may be running: it is only added to.
+  fs.rmSync(stampFile, { force: true });
   fs.mkdirSync(folder, { recursive: true });
   const problems = [];
   for (const build of [buildFerretDb, buildJavaServer]) {
