@@ -61,12 +61,13 @@ class Load {
 
 /** All instances up, two workers connected to each. */
 async function cluster(count: number, env = {}) {
-  const replicas = await Replicas.make(server, count, env);
+  await using opened = new AsyncDisposableStack();
+  const replicas = opened.use(await Replicas.make(server, count, env));
   for (let at = 0; at < count; at += 1) replicas.start(at);
   const workers = [await replicas.worker('one'), await replicas.worker('two')];
   const connected = (): boolean => workers.every(({ executor }) => executor.connected === count);
   await until('all are connected', connected);
-  return { replicas, workers, connected };
+  return { replicas, workers, connected, all: opened.move() };
 }
 
 /** Each job done once, each step once. */
@@ -85,8 +86,8 @@ function expectOnce(replicas: Replicas, load: Load, jobs: readonly Job[]): void 
 test(
   'a rolling restart under load fails no call and runs no step twice',
   async () => {
-    const { replicas, workers, connected } = await cluster(2);
-    await using _replicas = replicas;
+    const { replicas, workers, connected, all } = await cluster(2);
+    await using _all = all;
     const load = new Load(workers, 100);
     for (const at of [0, 1]) {
       const before = load.uids.length;
@@ -103,8 +104,8 @@ test(
 test(
   'an owner that is killed fails no call; its jobs go on where they run',
   async () => {
-    const { replicas, workers, connected } = await cluster(3);
-    await using _replicas = replicas;
+    const { replicas, workers, connected, all } = await cluster(3);
+    await using _all = all;
     const load = new Load(workers, 200);
     await until('some jobs are under way', () => load.uids.length > 30);
     await replicas.end(0, 'SIGKILL');
@@ -120,8 +121,8 @@ test(
 test(
   'an owner that stood still past its lease finishes nothing, and lives on',
   async () => {
-    const { replicas, workers } = await cluster(2);
-    await using _replicas = replicas;
+    const { replicas, workers, all } = await cluster(2);
+    await using _all = all;
     const load = new Load(workers, 200);
     for (const at of [0, 1]) {
       const before = load.uids.length;
@@ -140,8 +141,8 @@ test(
 test(
   'control: an owner that gives executors no time to come back runs steps twice',
   async () => {
-    const { replicas, workers } = await cluster(2, { NEPHOS_JOB_GRACE: '0s' });
-    await using _replicas = replicas;
+    const { replicas, workers, all } = await cluster(2, { NEPHOS_JOB_GRACE: '0s' });
+    await using _all = all;
     const load = new Load(workers, 500);
     await until('some jobs are under way', () => load.uids.length > 20);
     await replicas.end(0, 'SIGKILL');

@@ -176,7 +176,8 @@ export class Executors {
     if (isOver(record) || record.lane?.startsWith('ready/') !== true) return false;
     if (holder !== undefined) return holder.session.executor === session.executor && holder.token === token;
     if (lostBy !== undefined) return lostBy.executor === session.executor && lostBy.token === token;
-    if (job.dispatched || Number(held.epoch) >= record.epoch) return false;
+    if (job.dispatched) return isFormer(session, job, held);
+    if (Number(held.epoch) >= record.epoch) return false;
     if (record.heldBy !== anybody) return record.heldBy === session.executor;
     return isAbove({ epoch: Number(held.epoch), token }, record.fence);
   }
@@ -196,6 +197,7 @@ export class Executors {
       const token = job.holder?.token ?? 0;
       job.release();
       job.lostBy = { executor: session.executor, token };
+      job.former = { executor: session.executor, token, unwound: job.record.unwind !== undefined };
       this.#core.table.touch(job.uid);
       const again = (): void => {
         if (job.lostBy?.token === token) this.#assignAnew(job, session.leaving);
@@ -229,4 +231,15 @@ export class Executors {
     );
     core.table.forget(job);
   }
+}
+
+/** It came back after the grace, and before anybody else took the job. */
+function isFormer(
+  session: Session,
+  { record, former, lastToken }: LiveJob,
+  { epoch, token }: HeldJob,
+): boolean {
+  if (former === undefined || former.executor !== session.executor) return false;
+  const same = Number(epoch) === record.epoch && Number(token) === former.token && former.token === lastToken;
+  return same && former.unwound === (record.unwind !== undefined);
 }

@@ -26,6 +26,8 @@ export class LiveJob {
   holder: Holder | undefined;
   /** Who held it when the stream broke, until the grace is over. */
   lostBy: { readonly executor: string; readonly token: number } | undefined;
+  /** Who held it last in this epoch, once nobody does. */
+  former: { readonly executor: string; readonly token: number; readonly unwound: boolean } | undefined;
   /** Requests for it that have not got it into their hands yet; it stays in memory until then. */
   pins = 0;
   /** Somebody let go of it meanwhile. */
