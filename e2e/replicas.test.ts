@@ -36,7 +36,7 @@ if ('missing' in started) {
     // The same request fifty times over both: one operation, one VM.
     const requestId = newUid();
     const asked = await Promise.all(
-      Array.from({ length: 50 }, (_, at) => vms[at % 2]?.createVm(vm('same'), { requestId })),
+      Array.from({ length: 50 }, async (_, at) => await vms[at % 2]?.createVm(vm('same'), { requestId })),
     );
     const names = new Set(asked.map((operation) => operation?.name));
     expect(names.size).toBe(1);
@@ -74,13 +74,17 @@ if ('missing' in started) {
       zone: { header: { name: nameOf(made), etag: made.header?.etag ?? '' }, description: 'new' },
     };
     const answers = await Promise.all(
-      Array.from({ length: 20 }, (_, at) => zones[at % 2]?.updateZone(changed, { requestId: update })),
+      Array.from(
+        { length: 20 },
+        async (_, at) => await zones[at % 2]?.updateZone(changed, { requestId: update }),
+      ),
     );
     expect(new Set(answers.map((answer) => answer?.description))).toEqual(new Set(['new']));
     expect(new Set(answers.map((answer) => answer?.header?.etag)).size).toBe(1);
     await Promise.all(
-      Array.from({ length: 20 }, (_, at) =>
-        zones[at % 2]?.deleteZone({ name: nameOf(made) }, { requestId: removal }),
+      Array.from(
+        { length: 20 },
+        async (_, at) => await zones[at % 2]?.deleteZone({ name: nameOf(made) }, { requestId: removal }),
       ),
     );
     await expect(zones[0]?.deleteZone({ name: nameOf(made) })).rejects.toMatchObject({ kind: 'not-found' });

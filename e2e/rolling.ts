@@ -1,10 +1,11 @@
 /**
- * Rolling restarts by hand: `pnpm rolling [--kill] [--rounds 1] [--lives 3] [--no-retries]`. Each instance is a process;
- * `--kill` takes it down with SIGKILL; `--no-retries` has a client that gives up at once, which is the control: with
- * `--kill` its calls must fail. Exit code 0 only if nothing is wrong; calls that fail count only in a drain.
+ * Rolling restarts by hand: `pnpm rolling [--kill] [--rounds 1] [--lives 3] [--only a,b] [--no-retries]`. Each instance
+ * is a process; `--kill` takes it down with SIGKILL; `--no-retries` has a client that gives up at once, which is the
+ * control: with `--kill` its calls must fail. Exit code 0 only if nothing is wrong; calls that fail count in a drain.
  */
 import { parseArgs } from 'node:util';
 import { startMongoServer } from '@nephos/store/testing';
+import { replicated } from './rolling/rollout.ts';
 import { runRolling, tell } from './rolling/run.ts';
 
 const { values } = parseArgs({
@@ -12,6 +13,7 @@ const { values } = parseArgs({
     kill: { type: 'boolean', default: false },
     rounds: { type: 'string', default: '1' },
     lives: { type: 'string', default: '3' },
+    only: { type: 'string', default: replicated.join() },
     'no-retries': { type: 'boolean', default: false },
   },
 });
@@ -25,6 +27,7 @@ const load = { lives: Number(values.lives), patient: !values['no-retries'] };
 const report = await runRolling({
   ...{ store: server.fresh(), how, processes: true, load, say },
   rounds: Number(values.rounds),
+  services: replicated.filter((service) => values.only.split(',').includes(service)),
 });
 const { counts, verdict, unseen } = report;
 say(tell(report));

@@ -130,7 +130,7 @@ export class Load implements AsyncDisposable {
     this.#end.abort();
     await this.#watching;
     await this.#bus.disposeAsync();
-    const calls = Object.fromEntries([...this.#calls].toSorted());
+    const calls = Object.fromEntries([...this.#calls].toSorted(([a], [b]) => a.localeCompare(b)));
     return {
       calls,
       total: Object.values(calls).reduce((sum, count) => sum + count, 0),

@@ -8,6 +8,7 @@ import {
   layGround,
   type Platform,
   type PlatformService,
+  type ServiceName,
   type ServiceProcess,
   startPlatform,
   startPlatformProcesses,
@@ -24,6 +25,8 @@ export interface RollingOptions {
   readonly processes: boolean;
   readonly load?: LoadOptions;
   readonly rounds?: number;
+  /** Default: all that have several instances. */
+  readonly services?: readonly ServiceName[];
   readonly say?: (line: string) => void;
 }
 
@@ -51,7 +54,7 @@ export async function runRolling(options: RollingOptions): Promise<RollingReport
 
 async function run<S extends PlatformService | ServiceProcess>(
   platform: Platform<S>,
-  { load: loadOptions, say = () => undefined }: RollingOptions,
+  { load: loadOptions, services = replicated, say = () => undefined }: RollingOptions,
   rounds: number,
   down: (instance: S) => Promise<void>,
 ): Promise<RollingReport> {
@@ -61,7 +64,7 @@ async function run<S extends PlatformService | ServiceProcess>(
   await load.start();
   let restarts = 0;
   for (let round = 0; round < rounds; round += 1) {
-    for (const service of replicated) {
+    for (const service of services) {
       restarts += await rollOut(platform, service, down);
       say(`round ${round}: ${service} is back`);
     }

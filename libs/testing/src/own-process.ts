@@ -16,6 +16,12 @@ const setpriv = '/usr/bin/setpriv';
 const compileCache = path.resolve(import.meta.dirname, '../../../.cache/compile');
 const mostLinesKept = 50;
 
+/** What runs; none of it outlives this process, even where setpriv is not at hand. */
+const launchedNow = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of launchedNow) child.kill('SIGKILL');
+});
+
 interface Launched {
   readonly child: ChildProcess;
   readonly exited: Promise<void>;
@@ -26,7 +32,6 @@ export class OwnProcessService implements ServiceProcess {
   readonly address: string;
   readonly data: string;
   readonly #place: ServicePlace;
-  readonly #killAtExit = () => void this.#launched?.child.kill('SIGKILL');
   #launched: Launched | undefined;
 
   constructor(place: ServicePlace) {
@@ -64,7 +69,7 @@ export class OwnProcessService implements ServiceProcess {
     });
     const launched = { child, exited };
     this.#launched = launched;
-    process.once('exit', this.#killAtExit);
+    launchedNow.add(child);
     void exited.then(() => this.#ended(launched));
     try {
       await this.#serving(child);
@@ -94,7 +99,7 @@ export class OwnProcessService implements ServiceProcess {
   #ended(launched: Launched): void {
     if (this.#launched !== launched) return;
     this.#launched = undefined;
-    process.off('exit', this.#killAtExit);
+    launchedNow.delete(launched.child);
   }
 
   /** Resolves once its log says that it serves; rejects with its last words if it ends first. */
