@@ -232,7 +232,10 @@ export interface Store extends AsyncDisposable {
   readonly outbox: Outbox;
   /** True: this process alone can hold it, so a previous holder is dead. */
   readonly exclusive: boolean;
-  /** Resolves once if the store fails for good (a process should then exit); never otherwise. */
+  /**
+   * Resolves once if the store fails for good (a process should then exit); never otherwise. A MongoDB that is away
+   * is no such failure: calls and `ping` throw `Unavailable` until it is back.
+   */
   readonly failure: Promise<Error>;
   /** Throws `Unavailable` unless the store answers. */
   ping(): Promise<void>;
@@ -247,7 +250,7 @@ export interface StoreLog {
 
 /** How to open a store. */
 export interface StoreOptions {
-  /** `sqlite:///absolute/path/file.db`; the folder is made where missing. */
+  /** `sqlite:///absolute/path/file.db` (the folder is made where missing) or `mongodb://host/database`. */
   readonly url: string;
   readonly clock: Clock;
   readonly log?: StoreLog;
