@@ -115,7 +115,7 @@ test('fifty equal updates over two instances change it once; each later repeat i
   const instances = [await openInstance(), await openInstance()];
   const [uid, id] = [await made(), newUid()];
   const answers = await Promise.all(
-    Array.from({ length: 50 }, (_, at) => instances[at % 2]?.update(id, uid, 'new', 1)),
+    Array.from({ length: 50 }, async (_, at) => await instances[at % 2]?.update(id, uid, 'new', 1)),
   );
   expect(new Set(answers)).toEqual(new Set(['new']));
   expect((await documents.get(uid))?.value).toMatchObject({ text: 'new', changes: 1 });
@@ -141,7 +141,7 @@ test('an update that a crash kept from settling is not done over what came after
 test('a removal is answered the same however often it comes; another one finds nothing', async () => {
   const instances = [await openInstance(), await openInstance()];
   const [uid, id] = [await made(), newUid()];
-  await Promise.all(Array.from({ length: 50 }, (_, at) => instances[at % 2]?.remove(id, uid)));
+  await Promise.all(Array.from({ length: 50 }, async (_, at) => await instances[at % 2]?.remove(id, uid)));
   await instances[1]?.remove(id, uid);
   expect(await documents.get(uid)).toBeUndefined();
   await expect(instances[0]?.remove(newUid(), uid)).rejects.toMatchObject({ kind: 'not-found' });
