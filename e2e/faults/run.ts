@@ -14,6 +14,7 @@ import {
   FailpointControl,
   finished,
   type Ground,
+  type Hit,
   judge,
   layGround,
   nameOf,
@@ -53,13 +54,25 @@ const env = {
   NEPHOS_RECONCILE_INTERVAL: '2s',
 };
 
-export async function runSeeds(seeds: readonly number[], say: (line: string) => void): Promise<Report> {
+export interface SeedOptions {
+  /** Instances of each service, on a store that they share; of the one that stands at the step it is that one that dies. */
+  readonly replicas: number;
+  /** `mongodb://host:port/prefix`. */
+  readonly store: string;
+}
+
+export async function runSeeds(
+  seeds: readonly number[],
+  say: (line: string) => void,
+  several?: SeedOptions,
+): Promise<Report> {
   await using stack = new AsyncDisposableStack();
   const folder = await mkdtemp(path.join(tmpdir(), 'nephos-faults-'));
   stack.defer(() => rm(folder, { recursive: true, force: true }));
   const control = stack.use(await FailpointControl.listen(path.join(folder, 'failpoints')));
   const platform = stack.use(
     await startPlatformProcesses({
+      ...several,
       data: path.join(folder, 'data'),
       env: { ...env, NEPHOS_FAILPOINTS: control.path },
     }),
@@ -151,8 +164,8 @@ class FaultRun {
       this.#control.add({
         ...failpointOf(kill),
         nth: 1,
-        action: async () => {
-          back = this.#killAndRestart(kill);
+        action: async (hit) => {
+          back = this.#killAndRestart(kill, hit);
           back.catch(() => undefined);
           if (!kill.meanwhile) await back;
           return 'go' as const;
@@ -197,12 +210,17 @@ class FaultRun {
     return await Promise.race([done, over]);
   }
 
-  async #killAndRestart({ part, downMs }: Kill): Promise<void> {
-    const { nats, services } = this.#platform;
-    if (part === 'nats-server') await nats.kill();
-    else await services[part].kill();
+  async #killAndRestart({ part, downMs }: Kill, { pid }: Hit): Promise<void> {
+    const { nats, replicas, services } = this.#platform;
+    if (part === 'nats-server') {
+      await nats.kill();
+      await systemClock.sleep(downMs);
+      return await again(() => nats.restart());
+    }
+    const instance = replicas[part].find((each) => each.pid === pid) ?? services[part];
+    await instance.kill();
     await systemClock.sleep(downMs);
-    await again(() => (part === 'nats-server' ? nats.restart() : services[part].start()));
+    await again(() => instance.start());
   }
 }
 
