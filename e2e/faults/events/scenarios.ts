@@ -73,7 +73,8 @@ async function subscriberAway(world: World, seed: number, choices: Choices): Pro
   await told(source, 'ready');
   const bus = await connectTo(world.nats.url, systemClock);
   const first = world.subscribe({ concurrency: 4 }, bus);
-  await systemClock.sleep(500 + choices.below(500));
+  await first.started;
+  await systemClock.sleep(200 + choices.below(500));
   // Killed with events in hand, or stopped in good order.
   if (choices.chance(0.5)) await bus.session?.connection.close();
   else await first[Symbol.asyncDispose]();
@@ -84,7 +85,9 @@ async function subscriberAway(world: World, seed: number, choices: Choices): Pro
   const areGone = choices.chance(0.5);
   if (areGone) {
     const { state } = await jsm.streams.info(streams.events);
-    await jsm.streams.purge(streams.events, { keep: Math.ceil(state.messages / 5) });
+    // The stream's bounds take the oldest away. A purge would move the subscriber's position with it.
+    await jsm.streams.update(streams.events, { max_msgs: Math.ceil(state.messages / 5) });
+    await jsm.streams.update(streams.events, { max_msgs: -1 });
   }
   await rest(world, seed, source);
   const later = await connectTo(world.nats.url, offsetClock(systemClock, hourMs));

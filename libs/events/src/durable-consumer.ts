@@ -16,7 +16,7 @@ import {
 import { nanos } from '@nats-io/nats-core';
 import { OutOfRange } from '@nephos/service';
 import type { Session } from './bus.ts';
-import { readRange, sourcePlace } from './history.ts';
+import { readRange } from './history.ts';
 import { streamOf, streams } from './streams.ts';
 import { type EventFilter, type EventTree, filterSubject } from './subject.ts';
 import type { StartFrom } from './subscription.ts';
@@ -62,6 +62,8 @@ export class DurableConsumer {
   readonly #receiver: Receiver;
   /** The stream was made anew while this process lived: all that is in it is news. */
   #anew = false;
+  /** The consumer was there before. */
+  #isFound = false;
   /** When the stream was made, as this process knew it last. */
   #created: string | undefined;
   /** The consumer's count of deliveries when reading began, and the count of those that came here since. */
@@ -83,6 +85,7 @@ export class DurableConsumer {
    */
   async ensure(session: Session, position: number): Promise<ConsumerInfo> {
     const found = await this.#lookUp(session);
+    this.#isFound = found !== undefined;
     this.#room = found?.config.max_ack_pending ?? maxHeld;
     if (!found) return await this.#make(session, position);
     if (found.config.filter_subject === this.#filter) return found;
@@ -131,11 +134,13 @@ export class DurableConsumer {
     const floor = info.ack_floor.stream_seq;
     const delivered = info.delivered.stream_seq;
     const { state } = await session.jsm.streams.info(this.#stream);
-    if (floor > 0 && floor + 1 < state.first_seq && this.#options.tree === 'entities') {
+    // One that asked for all and has acknowledged nothing yet has been waiting since the stream's beginning.
+    const hasPosition = floor > 0 || (this.#isFound && this.#options.from === 'all');
+    if (hasPosition && floor + 1 < state.first_seq && this.#options.tree === 'entities') {
       const range = { stream: streams.state, filter: this.#filter };
       for await (const message of readRange(session, range)) {
-        // What changed since the floor may have lost events; what did not, has none to lose.
-        if (sourcePlace(message.headers) <= floor) continue;
+        // Each entity: what was in hand when a process was killed, and went from the stream since, counts at the
+        // broker as acknowledged.
         await this.#receiver.room();
         this.#receiver.receive({ message, kind: 'state', ack: nothing, working: nothing });
       }
