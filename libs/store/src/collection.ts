@@ -5,7 +5,7 @@
 // document either wholly before or wholly after a write.
 import type { Clock } from '@nephos/service';
 
-/** A JSON value. Fields that are `undefined` are not stored. */
+/** A JSON value. Fields that are `undefined` are not stored, and -0 is stored as 0. */
 export type Json =
   | string
   | number
