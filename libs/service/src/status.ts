@@ -203,8 +203,14 @@ export function fromStatus({ code, details, metadata }: IncomingStatus): NephosE
   } catch {
     // Not our encoding: the code and the text still say something.
   }
+  if (packed.length === 0 && code === status.INTERNAL && brokenOff.test(details)) {
+    return new Unavailable('SERVICE_UNAVAILABLE', `the answer broke off: ${details}`);
+  }
   return fromStatusMessage({ code, message: details, details: [...packed] });
 }
+
+/** What grpc-js says where the other side ended the stream and no status had come: it is gone, not at fault. */
+const brokenOff = /^Received RST_STREAM with code 0 /;
 
 /** The same, from what a record or a stream carried. */
 export function fromStatusMessage({ code, message, details }: Status): NephosError {

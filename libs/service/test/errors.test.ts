@@ -204,6 +204,13 @@ describe('statuses', () => {
     });
   });
 
+  test('an answer that broke off with its server is unavailability, and so tried again', () => {
+    const details = 'Received RST_STREAM with code 0 (Call ended without gRPC status)';
+    expect(fromStatus({ code: status.INTERNAL, details })).toBeInstanceOf(Unavailable);
+    expect(fromStatus({ code: status.INTERNAL, details: 'a fault' })).toMatchObject({ kind: 'internal' });
+    expect(fromStatus(toStatus(new Internal('INTERNAL', details), 'r'))).toMatchObject({ kind: 'internal' });
+  });
+
   test('many and long details are cut to what every client can take in', () => {
     const fields = Array.from({ length: 500 }, (_, i) => ({ field: `f${i}`, description: 'd'.repeat(1000) }));
     const sent = toStatus(new Invalid('FIELD_INVALID', 'm'.repeat(50_000), { fields }), 'r');

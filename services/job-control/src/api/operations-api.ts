@@ -7,6 +7,8 @@ import { type JobApiOptions, listJobs, steer } from './job-api.ts';
 
 /** A wait without a limit of its own ends before its caller's deadline would. */
 const longestWaitMs = 25_000;
+/** Kept of the caller's time for the answer. */
+const answerMs = 500;
 
 export function operationsApi(options: JobApiOptions): Implementation<OperationsDefinition> {
   const { scheduler, router } = options;
@@ -35,7 +37,10 @@ export function operationsApi(options: JobApiOptions): Implementation<Operations
       const asked =
         timeout === undefined ? longestWaitMs : Number(timeout.seconds) * 1000 + timeout.nanos / 1e6;
       const limit = new AbortController();
-      using _timer = clock.timer(Math.min(asked, longestWaitMs), () => limit.abort());
+      // One that is not over is told before the caller stops waiting, who else would take it for a failure.
+      const left = call.deadline ? call.deadline.getTime() - clock.now().getTime() - answerMs : Infinity;
+      const waitMs = Math.max(0, Math.min(asked, longestWaitMs, left));
+      using _timer = clock.timer(waitMs, () => limit.abort());
       const signal = AbortSignal.any([call.signal, limit.signal]);
       for await (const job of followJob(uid, call, signal, table, router)) {
         if (isOver(job.state)) return operationOf(job);
