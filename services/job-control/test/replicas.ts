@@ -178,7 +178,8 @@ export class Replicas implements AsyncDisposable {
     return child !== undefined && child.exitCode === null && child.signalCode === null;
   }
 
-  async worker(name: string, concurrency = 16): Promise<ReplicaWorker> {
+  /** `jobControl`: the instances that its executor holds a stream to. */
+  async worker(name: string, concurrency = 16, jobControl = this.addresses): Promise<ReplicaWorker> {
     let made: ReplicaWorker | undefined;
     const definition = defineService({
       name: 'worker',
@@ -190,7 +191,7 @@ export class Replicas implements AsyncDisposable {
           jobs: [march, stuck],
           deps: { ledger: this.ledger, worker: name, rest },
           concurrency,
-          jobControl: this.addresses,
+          jobControl,
         });
         const client = jobClient(ctx, { target: `ipv4:${this.addresses.join(',')}` });
         const at = (instance: number): Client<JobServiceDefinition> =>
