@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { httpMessage } from '../src/domain/envelope.ts';
 import { pauseMs, retryAfter } from '../src/domain/retry.ts';
-import { checkSecret, newSecret, signatureHeaders } from '../src/domain/signature.ts';
+import { checkSecret, newSecret, signatureHeaders, withNewSecret } from '../src/domain/signature.ts';
 import { endpointOf, TargetPolicy } from '../src/domain/target.ts';
 import { again, attempted, type DeliveryRecord } from '../src/domain/webhook.ts';
 
@@ -28,6 +28,20 @@ describe('signatures', () => {
     const both = signatureHeaders(parts, [{ value: secret }, before, longBefore])['webhook-signature'];
     expect(both?.split(' ')).toHaveLength(2);
     expect(both).toMatch(/^v1,g0hM9SsE/);
+  });
+
+  test('a rotation without overlap ends all secrets before, also one that had time left', () => {
+    const now = new Date('2026-01-01T00:00:00Z');
+    const tomorrow = '2026-01-02T00:00:00.000Z';
+    const once = withNewSecret([{ value: 'leaked' }], { value: 'second', until: tomorrow, now });
+    expect(once).toEqual([{ value: 'second' }, { value: 'leaked', until: tomorrow }]);
+    expect(withNewSecret(once, { value: 'third', until: now.toISOString(), now })).toEqual([
+      { value: 'third' },
+    ]);
+    let many = once;
+    for (let count = 0; count < 20; count += 1)
+      many = withNewSecret(many, { value: String(count), until: tomorrow, now });
+    expect(many.map(({ value }) => value)).toEqual(['19', '18', '17', '16', '15']);
   });
 
   test('a secret is 24 to 64 bytes in base64', () => {
@@ -66,6 +80,11 @@ describe('targets', () => {
     'https://[::ffff:127.0.0.1]/',
     'https://[::ffff:7f00:1]/',
     'https://[64:ff9b::7f00:1]/',
+    'https://[::7f00:1]/',
+    'https://[::10.0.0.1]/',
+    'https://[64:ff9b:1::7f00:1]/',
+    'https://[fec0::1]/',
+    'https://[4000::1]/',
     'https://[2002:7f00:1::]/',
     'https://[2001::1]/',
     'https://[fe80::1]/',

@@ -14,6 +14,8 @@ import { literalAddress, type TargetPolicy } from '../domain/target.ts';
 import type { AttemptRecord } from '../domain/webhook.ts';
 
 const mostAnswerBytes = 64 * 1024;
+/** What comes after the status may take this long: a connection is not held by an answer without an end. */
+const longestAnswerMs = 2_000;
 const idleMs = 30_000;
 const socketsPerEndpoint = 8;
 
@@ -88,12 +90,24 @@ export class Sender implements Disposable {
     };
     return new Promise((answered, reject) => {
       const request = (secure ? https : http).request(url, options, (response) => {
-        drain(response);
+        this.#drain(response);
         answered({ status: response.statusCode ?? 0, retryAfter: response.headers['retry-after'] });
       });
       request.on('error', reject);
       request.end(body);
     });
+  }
+
+  /** Reads the rest of a short answer, so that the connection can be used again; cuts a long or slow one off. */
+  #drain(response: http.IncomingMessage): void {
+    let read = 0;
+    const limit = this.#clock.timer(longestAnswerMs, () => response.destroy());
+    response.on('data', (piece: Buffer) => {
+      read += piece.length;
+      if (read > mostAnswerBytes) response.destroy();
+    });
+    response.on('error', () => response.destroy());
+    response.on('close', () => limit[Symbol.dispose]());
   }
 
   /** Resolves a name and refuses it unless every address that it has is allowed. */
@@ -103,26 +117,13 @@ export class Sender implements Disposable {
       const refused = addresses.find(({ address }) => !this.#policy.allows(address));
       const [first] = addresses;
       if (refused !== undefined || first === undefined) {
-        return callback(
-          new Error(`${hostname} leads to ${refused?.address ?? 'no address'}, which is not public`),
-          '',
-          0,
-        );
+        // Not to which: whoever asks would learn the names of a network that is not theirs.
+        return callback(new Error(`${hostname} does not lead to public addresses alone`), '', 0);
       }
       if (options.all === true) return callback(null, addresses);
       return callback(null, first.address, first.family);
     });
   };
-}
-
-/** Reads the rest of a short answer, so that the connection can be used again; cuts a long one off. */
-function drain(response: http.IncomingMessage): void {
-  let read = 0;
-  response.on('data', (piece: Buffer) => {
-    read += piece.length;
-    if (read > mostAnswerBytes) response.destroy();
-  });
-  response.on('error', () => response.destroy());
 }
 
 /** One line for the log of deliveries. The URL may hold a token. */

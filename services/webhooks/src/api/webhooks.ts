@@ -25,7 +25,7 @@ import {
 import { type Json, type ListFields, listPage, type Stored } from '@nephos/store';
 import type { DeliveryLog } from '../adapters/delivery-log.ts';
 import { nextPlace } from '../adapters/position.ts';
-import { checkSecret, newSecret, validSecrets } from '../domain/signature.ts';
+import { checkSecret, newSecret, withNewSecret } from '../domain/signature.ts';
 import type { TargetPolicy } from '../domain/target.ts';
 import type { WebhookRecord } from '../domain/webhook.ts';
 import type { Webhooks } from '../records/webhook.ts';
@@ -180,11 +180,8 @@ function rotating({ webhooks, idempotency, clock }: WebhooksApiParts) {
       const { secret, until } = body as { readonly secret: string; readonly until: string };
       await webhooks.modify(entityUid, (record) => {
         if (record.secrets.some(({ value }) => value === secret)) return undefined;
-        const before = validSecrets(record.secrets, clock.now()).map((each) => ({
-          ...each,
-          until: each.until ?? until,
-        }));
-        return { ...record, secrets: [{ value: secret }, ...before], header: touched(record.header, clock) };
+        const secrets = withNewSecret(record.secrets, { value: secret, until, now: clock.now() });
+        return { ...record, secrets, header: touched(record.header, clock) };
       });
       return await answer(entityUid);
     },

@@ -35,6 +35,28 @@ export function validSecrets(secrets: readonly SigningSecret[], at: Date): Signi
   return secrets.filter(({ until }) => until === undefined || new Date(until) > at);
 }
 
+/** Each is a signature in every delivery. */
+const mostSecrets = 5;
+
+interface NewSecret {
+  readonly value: string;
+  /** When those before end, RFC 3339; one that ends sooner already does. */
+  readonly until: string;
+  readonly now: Date;
+}
+
+/** The secrets after a rotation; of very many the oldest end at once. */
+export function withNewSecret(
+  before: readonly SigningSecret[],
+  { value, until, now }: NewSecret,
+): SigningSecret[] {
+  const ending = before.map((each) => ({
+    ...each,
+    until: each.until === undefined || new Date(each.until) > new Date(until) ? until : each.until,
+  }));
+  return [{ value }, ...validSecrets(ending, now)].slice(0, mostSecrets);
+}
+
 export interface SignedParts {
   readonly id: string;
   readonly at: Date;

@@ -24,7 +24,7 @@ export class TargetPolicy {
   allows(address: string): boolean {
     if (!ipaddr.isValid(address)) return false;
     const parsed = ipaddr.process(address);
-    return parsed.range() === 'unicast' || this.#isListed(parsed);
+    return isPublic(parsed) || this.#isListed(parsed);
   }
 
   /** Whether the operator named it: such endpoints may go without TLS. */
@@ -61,6 +61,14 @@ export class TargetPolicy {
       return base instanceof ipaddr.IPv6 && address.match(base, bits);
     });
   }
+}
+
+/** Of IPv6, global addresses are in one range; the library takes all that it has no name for as unicast. */
+const globalIpv6: Range = ipaddr.parseCIDR('2000::/3');
+
+function isPublic(address: ipaddr.IPv4 | ipaddr.IPv6): boolean {
+  if (address.range() !== 'unicast') return false;
+  return address instanceof ipaddr.IPv4 || address.match(globalIpv6);
 }
 
 /** The host, where it is an address. */
