@@ -85,12 +85,23 @@ export async function ensureStreams(
   options: StreamOptions,
   log: EventsLog,
 ): Promise<Incarnation> {
-  const created: string[] = [];
+  const made = new Map<string, StreamInfo>();
   for (const config of configs(options)) {
-    const info = (await lookUp(jsm, config.name)) ?? (await make(jsm, config, log));
-    if (config.name === streams.events || config.name === streams.state) created.push(info.created);
+    const events = made.get(streams.events);
+    const found = await lookUp(jsm, config.name);
+    const isOld = config.name === streams.state && found && events && isOlder(found, events);
+    if (isOld) {
+      log.warn({ stream: config.name }, 'the events were lost: the state stream is made anew with them');
+      await remove(jsm, config.name);
+    }
+    made.set(config.name, found && !isOld ? found : await make(jsm, config, log));
   }
-  return created.join(' ');
+  return `${made.get(streams.events)?.created} ${made.get(streams.state)?.created}`;
+}
+
+/** Then it waits for places that the younger stream may never reach. */
+function isOlder(state: StreamInfo, events: StreamInfo): boolean {
+  return Date.parse(state.created) < Date.parse(events.created);
 }
 
 export function isStreamMissing(error: unknown): boolean {
@@ -106,15 +117,19 @@ async function lookUp(jsm: JetStreamManager, name: string): Promise<StreamInfo |
   }
 }
 
+async function remove(jsm: JetStreamManager, name: string): Promise<void> {
+  try {
+    await jsm.streams.delete(name);
+  } catch (error) {
+    if (!isStreamMissing(error)) throw error;
+  }
+}
+
 async function make(
   jsm: JetStreamManager,
   config: Partial<StreamConfig> & { name: string },
   log: EventsLog,
 ): Promise<StreamInfo> {
-  if (config.name === streams.events && (await lookUp(jsm, streams.state))) {
-    log.warn({ stream: config.name }, 'the events were lost: the state stream is made anew with them');
-    await jsm.streams.delete(streams.state);
-  }
   log.info({ stream: config.name }, 'making a stream');
   try {
     return await jsm.streams.add(config);
