@@ -11,6 +11,8 @@ import type { WebhookRecord } from './domain/webhook.ts';
 /** How often the records are looked at. */
 const lookMs = 1000;
 const sweepMs = 60_000;
+/** Looking for what waits takes at most one part in so many of the time. */
+const restFactor = 10;
 const pageSize = 500;
 
 export interface BridgeParts extends LineParts {
@@ -27,6 +29,7 @@ export class Bridge {
   readonly #parts: BridgeParts;
   readonly #lines = new Map<string, Kept>();
   #sweepAt = 0;
+  #refillAt = 0;
 
   constructor(parts: BridgeParts) {
     this.#parts = parts;
@@ -57,13 +60,18 @@ export class Bridge {
       const webhook = wanted.get(uid);
       if (webhook === undefined || Line.keyOf(webhook) !== key) await this.#end(uid);
     }
+    const { clock } = this.#parts;
+    const began = clock.monotonic();
+    const refills = began >= this.#refillAt;
     for (const [uid, webhook] of wanted) {
       const known = this.#lines.get(uid);
       const line = known?.line ?? new Line(webhook, this.#parts);
       line.webhook = webhook;
       if (known === undefined) this.#lines.set(uid, { line, key: Line.keyOf(webhook) });
-      await line.refill();
+      if (refills) await line.refill();
     }
+    const ended = clock.monotonic();
+    if (refills) this.#refillAt = ended + (ended - began) * restFactor;
   }
 
   async #end(uid: string): Promise<void> {
@@ -85,7 +93,7 @@ export class Bridge {
   }
 
   async #sweep(): Promise<void> {
-    const { log, clock, keepDeliveredMs, keepDeadMs } = this.#parts;
+    const { log, webhooks, clock, keepDeliveredMs, keepDeadMs } = this.#parts;
     const now = clock.now().getTime();
     await log.forget('delivered', new Date(now - keepDeliveredMs));
     await log.forget('dead', new Date(now - keepDeadMs));
@@ -93,7 +101,12 @@ export class Bridge {
     await log.forget('pending', new Date(now - keepDeadMs));
     const there = new Set<string>();
     for await (const { id } of this.#all()) there.add(id);
-    await forgetPositions(this.#parts.bus, there);
+    // The position goes last: by it a deleted webhook is known here, also after a crash.
+    await forgetPositions(this.#parts.bus, async (uid) => {
+      if (there.has(uid) || this.#lines.has(uid) || (await webhooks.get(uid)) !== undefined) return false;
+      for await (const { id } of log.all(uid)) await log.drop(id);
+      return true;
+    });
     this.#sweepAt = clock.monotonic() + sweepMs;
   }
 }

@@ -31,6 +31,11 @@ export const webhooksService = defineService({
         'ranges, comma-separated, e.g. 10.1.0.0/16, that webhooks may go to though they are not public',
       default: '',
     }),
+    webhookLimit: config.integer({
+      description: 'how many webhooks there may be: each has every event of its filter written down',
+      default: 1000,
+      min: 0,
+    }),
     webhookKeepDelivered: config.duration({
       description: 'how long deliveries stay in the log',
       default: 3 * day,
@@ -51,7 +56,7 @@ export const webhooksService = defineService({
     const parts = { bus, webhooks, log, sender, clock, logger, onAttempt: attemptMeter() };
 
     server.add(WebhookServiceDefinition, {
-      ...webhooksApi({ bus, webhooks, log, policy, idempotency, clock }),
+      ...webhooksApi({ bus, webhooks, log, policy, idempotency, clock, limit: ctx.config.webhookLimit }),
       ...deliveriesApi(parts),
     });
     ctx.background('request sweeper', (signal) => sweepRequests(idempotency, { clock }, signal));

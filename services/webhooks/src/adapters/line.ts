@@ -63,7 +63,7 @@ export class Line implements AsyncDisposable {
   /** Takes what waits in the log: from before a restart, or put there by a person. */
   async refill(): Promise<void> {
     const pending = await this.#parts.log.pending(this.#uid, window);
-    for (const delivery of pending) this.#queue.add(delivery);
+    for (const delivery of pending) this.#queue.add(withoutEvent(delivery));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -83,6 +83,8 @@ export class Line implements AsyncDisposable {
     const { signal } = this.#stopping;
     while (!signal.aborted && this.#subscription === undefined) {
       try {
+        // What waits already comes before what is new.
+        await this.refill();
         this.#subscription = this.#subscribe(await startOf(await bus.ready(signal), this.webhook.fromPlace));
       } catch (error) {
         if (signal.aborted) return;
@@ -116,10 +118,13 @@ export class Line implements AsyncDisposable {
     await this.#queue.room(AbortSignal.any([signal, this.#stopping.signal]));
     const { log } = this.#parts;
     const delivery = await log.add(log.draft(this.webhook, event, body));
-    if (delivery !== undefined) this.#queue.add(delivery);
+    if (delivery !== undefined) this.#queue.add(withoutEvent(delivery));
   }
 
-  async #tryOnce(delivery: StoredDelivery): Promise<StoredDelivery | undefined> {
+  async #tryOnce({ id }: StoredDelivery): Promise<StoredDelivery | undefined> {
+    // Read again: it may be dropped by now, or settled by whoever had the lease before.
+    const delivery = await this.#parts.log.deliveries.get(id);
+    if (delivery?.value.state !== 'pending') return undefined;
     const { retryAfterMs, ...attempt } = await send(
       this.#parts,
       this.webhook,
@@ -129,13 +134,15 @@ export class Line implements AsyncDisposable {
     // Cut off by our own stop: that says nothing about the endpoint.
     if (attempt.status === 0 && this.#stopping.signal.aborted) return undefined;
     this.#parts.onAttempt(attempt);
-    await this.#judge(attempt);
+    // How an event about a webhook fares is no news about a webhook: each would be the cause of the next.
+    if (delivery.value.entity !== 'webhook' || attempt.status === gone) await this.#judge(attempt);
     const pause = pauseMs({
       attempts: delivery.value.attemptCount + 1,
       retryAfterMs,
       random: Math.random(),
     });
-    return await this.#parts.log.change(delivery.id, (current) => attempted(current, attempt, pause));
+    const after = await this.#parts.log.change(id, (current) => attempted(current, attempt, pause));
+    return after && withoutEvent(after);
   }
 
   /** Says on the webhook itself that its endpoint fails, or does so no more; only where that changes. */
@@ -163,6 +170,11 @@ export class Line implements AsyncDisposable {
       logger.warn({ err: error, webhook: this.#uid }, 'how an endpoint fares could not be recorded');
     }
   }
+}
+
+/** As the queue holds it: events may be large, and many wait. */
+function withoutEvent(delivery: StoredDelivery): StoredDelivery {
+  return { ...delivery, value: { ...delivery.value, event: '' } };
 }
 
 /** One attempt at a delivery, signed with what is valid now. */

@@ -33,12 +33,12 @@ export async function startOf({ jsm }: Session, fromPlace: number | undefined): 
   return isOfThisStream ? { sequence: Math.max(1, fromPlace) } : 'all';
 }
 
-/** Removes the positions of webhooks that are not there any more. */
-export async function forgetPositions(bus: Bus, there: ReadonlySet<string>): Promise<void> {
+/** Removes the positions of webhooks that are not there any more. `isGone` may see to what else is left of one. */
+export async function forgetPositions(bus: Bus, isGone: (uid: string) => Promise<boolean>): Promise<void> {
   const { jsm } = await bus.ready();
   for await (const { name } of jsm.consumers.list(streams.events)) {
     const uid = name.slice(prefix.length);
-    if (!name.startsWith(prefix) || !isUid(uid) || there.has(uid)) continue;
+    if (!name.startsWith(prefix) || !isUid(uid) || !(await isGone(uid))) continue;
     await jsm.consumers.delete(streams.events, name).catch((error: unknown) => {
       if (!(error instanceof JetStreamApiError && error.code === JetStreamApiCodes.ConsumerNotFound))
         throw error;

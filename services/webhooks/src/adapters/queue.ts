@@ -10,8 +10,10 @@ import type { StoredDelivery } from './delivery-log.ts';
 const concurrency = 4;
 /** Deliveries held in memory; what is behind them waits where it is. */
 export const window = 1000;
+/** Before an attempt whose record could not be read or written is made again. */
+const afterErrorMs = 1000;
 
-/** One attempt; returns the delivery as it is stored now, or nothing where it was dropped meanwhile. */
+/** One attempt; returns the delivery as it is stored now, or nothing where it does not wait any more. */
 export type TryOnce = (delivery: StoredDelivery) => Promise<StoredDelivery | undefined>;
 
 interface Lane {
@@ -108,8 +110,10 @@ export class Queue implements AsyncDisposable {
       after = await this.#tryOnce(delivery);
       if (after !== undefined) this.#failing = after.value.state !== 'delivered';
     } catch (error) {
-      // Its record could not be written: it is found again in the log.
+      // Its record could not be read or written: what follows it must not pass it.
       this.#onError(error);
+      const again = new Date(this.#clock.now().getTime() + afterErrorMs);
+      after = { ...delivery, value: { ...delivery.value, nextAttemptTime: again.toISOString() } };
     }
     lane.busy = false;
     const at = lane.waiting.indexOf(delivery);

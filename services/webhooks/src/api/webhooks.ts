@@ -14,6 +14,7 @@ import {
   type Clock,
   checkEtag,
   checkHeader,
+  Exhausted,
   fieldInvalid,
   type Implementation,
   newHeader,
@@ -58,6 +59,8 @@ export interface WebhooksApiParts {
   readonly policy: TargetPolicy;
   readonly idempotency: Idempotency;
   readonly clock: Clock;
+  /** How many webhooks there may be. */
+  readonly limit: number;
 }
 
 type Methods =
@@ -129,7 +132,7 @@ export function webhooksApi(
 }
 
 /** The secret is minted with the request, so that whoever repeats it gets the same one. */
-function creating({ bus, webhooks, policy, idempotency, clock }: WebhooksApiParts) {
+function creating({ bus, webhooks, policy, idempotency, clock, limit }: WebhooksApiParts) {
   const answer = async (uid: string): Promise<CreateWebhookResponse> => {
     const stored = await webhooks.get(uid);
     if (stored === undefined) throw notFound('webhooks', uid);
@@ -157,6 +160,11 @@ function creating({ bus, webhooks, policy, idempotency, clock }: WebhooksApiPart
       if (secret !== '') checkSecret(secret, 'secret');
       const entityUid = newUid();
       const settings = settingsOf(webhook, policy);
+      if ((await webhooks.count()) >= limit)
+        throw new Exhausted(
+          'LIMIT_REACHED',
+          `there are ${limit} webhooks, as many as NEPHOS_WEBHOOK_LIMIT allows: delete one`,
+        );
       const fromPlace = await nextPlace(bus);
       const record: WebhookRecord = {
         header: newHeader(entityUid, webhook.header, clock),

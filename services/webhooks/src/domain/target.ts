@@ -64,7 +64,7 @@ export class TargetPolicy {
 }
 
 /** Of IPv6, global addresses are in one range; the library takes all that it has no name for as unicast. */
-const globalIpv6: Range = ipaddr.parseCIDR('2000::/3');
+const globalIpv6 = ipaddr.parseCIDR('2000::/3');
 
 function isPublic(address: ipaddr.IPv4 | ipaddr.IPv6): boolean {
   if (address.range() !== 'unicast') return false;
