@@ -5,9 +5,13 @@
  */
 import type { WatchInstancesRequest } from '@nephos/proto/nephos/directory/v1/directory_service';
 import { InstanceSelector } from '@nephos/proto/nephos/directory/v1/instance';
-import type { Clock } from '@nephos/service';
+import { type Clock, checkLabels, Exhausted, type FieldViolation, refuseFields } from '@nephos/service';
 import type { Registry } from './registry.ts';
 import { type Response, WatchedList } from './watched-list.ts';
+
+/** Whoever reaches the directory may watch: what they can make it hold is bounded. */
+const most = { watchers: 20_000, lists: 1_000, word: 128 } as const;
+const retryAfterMs = 5_000;
 
 interface Shared {
   readonly list: WatchedList;
@@ -19,6 +23,7 @@ export class Watching {
   readonly #clock: Clock;
   readonly #draining = new AbortController();
   readonly #lists = new Map<string, Shared>();
+  #watchers = 0;
 
   constructor(registry: Registry, clock: Clock) {
     this.#registry = registry;
@@ -27,7 +32,7 @@ export class Watching {
 
   /** How many watch. */
   get watchers(): number {
-    return [...this.#lists.values()].reduce((sum, { watchers }) => sum + watchers, 0);
+    return this.#watchers;
   }
 
   /** Tells every watcher to go elsewhere. */
@@ -64,27 +69,45 @@ export class Watching {
     if (!caller.aborted) yield { update: { $case: 'drain', value: {} } };
   }
 
-  /** The list that all watchers of this selector share; the last one to leave ends it. */
+  /** The list that all watchers of this selector share; the last one to leave ends it. Throws Invalid, Exhausted. */
   #share({ selector = InstanceSelector.fromPartial({}), includeUnavailable }: WatchInstancesRequest) {
     const { service, version, zone, labels } = selector;
+    checkSelector(selector);
     const sorted = Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1));
     const key = JSON.stringify([service, version, zone, sorted, includeUnavailable]);
-    const value = this.#lists.get(key) ?? {
+    const known = this.#lists.get(key);
+    if (this.#watchers >= most.watchers || (known === undefined && this.#lists.size >= most.lists)) {
+      const text = `${most.watchers} watches of ${most.lists} selectors are as many as one directory has`;
+      throw new Exhausted('LIMIT_REACHED', text, { retryAfterMs });
+    }
+    const value = known ?? {
       list: new WatchedList(this.#registry, this.#clock, selector, includeUnavailable),
       watchers: 0,
     };
     this.#lists.set(key, value);
     value.watchers += 1;
+    this.#watchers += 1;
     return {
       value,
       [Symbol.dispose]: () => {
         value.watchers -= 1;
+        this.#watchers -= 1;
         if (value.watchers > 0) return;
         this.#lists.delete(key);
         value.list[Symbol.dispose]();
       },
     };
   }
+}
+
+function checkSelector({ service, version, zone, labels }: InstanceSelector): void {
+  const faults = Object.entries({ service, version, zone }).flatMap(([word, text]): FieldViolation[] =>
+    text.length <= most.word
+      ? []
+      : [{ field: `selector.${word}`, description: `has at most ${most.word} characters` }],
+  );
+  refuseFields(faults);
+  checkLabels(labels, 'selector.labels');
 }
 
 function onAbort(signal: AbortSignal, act: () => void): Disposable {

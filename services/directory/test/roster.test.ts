@@ -152,3 +152,16 @@ test('fields that a newer replica stored stay through an older one', () => {
   const renewed = advance(newer, said(2, { health: 'DRAINING' }), 0);
   expect(renewed).toMatchObject({ schema: 2, later: 'kept', facts: { more: 'kept', health: 'DRAINING' } });
 });
+
+test("a service that took another's uid before the bus was read does not keep it", () => {
+  const { replica, flush } = bucket();
+  const one = replica();
+  one.register(said(1), 0);
+  const [record] = flush(one, 0);
+  const started = new Roster(() => {});
+  started.register(said(2 ** 50, { service: 'template' }), 0);
+  started.observe(uid, { record, revision: 1 }, 0);
+  started.keptRead();
+  expect(started.list().map(({ state }) => state.facts.service)).toEqual(['orchestrator']);
+  expect(flush(started, 0)).toEqual([]);
+});

@@ -144,4 +144,17 @@ describe('a watch', () => {
     for (const uid of uids) await register(uid);
     expect(await Promise.all(watchers)).toEqual(watchers.map(() => uids.length));
   });
+
+  test('of a selector of any size is refused', async () => {
+    await using stack = new Stack();
+    const { directory, caller } = await world(stack);
+    const first = async (asked: DeepPartial<WatchInstancesRequest>['selector']) => {
+      await using stream = watch(caller, directory, { selector: asked ?? {} });
+      return await stream.next();
+    };
+    const word = 'a'.repeat(1000);
+    const many = Object.fromEntries(Array.from({ length: 1000 }, (_, count) => [`l${count}`, 'x']));
+    for (const asked of [{ service: word }, { version: word }, { zone: word }, { labels: many }])
+      await expect(first(asked)).rejects.toMatchObject({ kind: 'invalid' });
+  });
 });

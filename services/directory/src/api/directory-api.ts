@@ -81,7 +81,8 @@ export function directoryApi({ registry, watching, admission, renewals, now }: D
       const uid = parseResourceName('instances', name);
       const known = await registry.find(uid);
       await admission.check('deregister', caller, uid, known?.state.facts.service);
-      await registry.deregister(uid, beat === 0n ? undefined : Number(beat));
+      // Whose an unknown one is, nobody has checked.
+      if (known !== undefined) await registry.deregister(uid, beat === 0n ? undefined : Number(beat));
       return {};
     },
 

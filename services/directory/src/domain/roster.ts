@@ -210,6 +210,8 @@ export class Roster {
       if (entry.said === undefined && record.pending === undefined) this.#entries.delete(uid);
       return;
     }
+    // A uid is one service's for good: who took it here before the bus was read has it no more.
+    if (entry.said !== undefined && entry.said.facts.service !== record.facts.service) this.#forget(entry);
     if (record.beat <= (entry.said?.beat ?? -1)) return;
     if (entry.leaving !== undefined && entry.leaving.beat < record.beat) entry.leaving = undefined;
     this.#alive(entry, now);

@@ -33,10 +33,14 @@ export async function serveSchemas(
       headersTimeout: limits.headersMs,
       requestTimeout: limits.requestMs,
       keepAliveTimeout: limits.keepAliveMs,
+      // How often the limits above are looked at.
+      connectionsCheckingInterval: limits.headersMs,
     },
     (request, response) => answer(catalog, request, response),
   );
   server.maxConnections = limits.connections;
+  // Also who does not read the answer goes.
+  server.setTimeout(limits.requestMs);
   server.listen(port, host);
   try {
     await once(server, 'listening');
