@@ -179,6 +179,35 @@ test('made and revoked while the broker is away, then killed: the next process b
   expect(await attempt(world, kept.creds)).toBe('came in');
 });
 
+test('without the state stream a former secret is cut off all the same, and others are ended', async () => {
+  await using own = await openCredentialsWorld();
+  const made = async (displayName: string) => {
+    const credential = { header: { displayName }, slice: { owner: displayName } };
+    const { creds, credential: issued } = await own.api().createEventCredential({ credential });
+    return { creds, name: issued?.header?.name ?? '' };
+  };
+  const stuck = await made('stuck');
+  const ended = await made('ended');
+  const jsm = await jetstreamManager(await own.inside());
+  await jsm.streams.delete(streams.state);
+  const { creds, credential } = await own.api().rotateEventCredential({ name: stuck.name });
+  expect(credential?.settled).toBe(false);
+  expect(await attempt(own, stuck.creds)).toMatch(/Authorization/);
+  expect(await attempt(own, creds)).toBe('came in');
+  await own.nats.kill();
+  await own.api().revokeEventCredential({ name: ended.name });
+  await own.nats.restart();
+  while ((await attempt(own, ended.creds)) === 'came in') await systemClock.sleep(100);
+  expect(await attempt(own, ended.creds)).toMatch(/Authorization/);
+});
+
+test('a start that the broker would refuse is refused', async () => {
+  for (const value of [new Date(253_402_300_800_000), new Date(-1)]) {
+    const start = { from: { $case: 'time' as const, value } };
+    await expect(issue({ owner: 'late' }, { start })).rejects.toMatchObject({ kind: 'invalid' });
+  }
+});
+
 test('a broker that lost its accounts, its streams and its consumers gets them back', async () => {
   const owner = newUid();
   const { creds, account } = await issue({ owner }, { start: { from: { $case: 'now', value: true } } });

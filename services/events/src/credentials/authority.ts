@@ -76,9 +76,12 @@ export class Authority implements AsyncDisposable {
 
   /** Throws `Unavailable` while the broker is away. */
   async accounts(): Promise<BrokerAccounts> {
-    const open = await this.#accounts?.catch(() => undefined);
+    const held = this.#accounts;
+    const open = await held?.catch(() => undefined);
     if (open !== undefined && !open.isClosed) return open;
-    this.#accounts = BrokerAccounts.connect(this.#servers, this.#systemCreds);
+    // Of several that find it closed, one connects: nobody would end the others' connections.
+    if (this.#accounts === held || this.#accounts === undefined)
+      this.#accounts = BrokerAccounts.connect(this.#servers, this.#systemCreds);
     return await this.#accounts;
   }
 

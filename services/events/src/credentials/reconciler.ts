@@ -4,14 +4,16 @@
  * its streams, and a second replica at the same work all heal the same way.
  */
 import type { Bus, Session } from '@nephos/events';
-import { type Clock, Conflict, NephosError, NotFound, type ServiceContext } from '@nephos/service';
+import { type Clock, NotFound, type ServiceContext } from '@nephos/service';
 import type { Stored } from '@nephos/store';
 import type { Authority } from './authority.ts';
 import { ensureConsumers, removeConsumers } from './consumers.ts';
-import type { CredentialRecord, Credentials } from './record.ts';
+import { type CredentialRecord, type CredentialState, type Credentials, credentialStates } from './record.ts';
 
 /** Between two looks at everything. */
 const passMs = 15_000;
+/** After one that left something to do. */
+const retryMs = 3_000;
 const pageSize = 200;
 /** How long the records of ended credentials are kept. */
 const keepEndedMs = 30 * 24 * 60 * 60_000;
@@ -39,8 +41,8 @@ export class Reconciler {
         const session = await bus.ready(signal);
         const over = AbortSignal.any([signal, session.signal]);
         while (!over.aborted) {
-          await this.#pass(session, over);
-          await clock.sleep(passMs, over).catch(() => undefined);
+          const isWhole = await this.#pass(session, over);
+          await clock.sleep(isWhole ? passMs : retryMs, over).catch(() => undefined);
         }
       } catch (error) {
         if (signal.aborted) return;
@@ -65,22 +67,37 @@ export class Reconciler {
     }
   }
 
-  async #pass(session: Session, signal: AbortSignal): Promise<void> {
-    const { credentials, authority, log } = this.#parts;
+  /**
+   * False where something is left to do. What goes wrong with one, or with all consumers, keeps no other from its end:
+   * those that are out come first, and each is tried.
+   */
+  async #pass(session: Session, signal: AbortSignal): Promise<boolean> {
+    const { authority, log } = this.#parts;
     const listed = await (await authority.accounts()).list();
-    let cursor: string | undefined;
-    do {
-      const page = await credentials.find({ limit: pageSize, ...(cursor !== undefined && { cursor }) });
-      for (const stored of page.items) {
-        if (signal.aborted) return;
+    let isWhole = true;
+    for (const state of credentialStates.toReversed()) {
+      for await (const stored of this.#all(state)) {
+        if (signal.aborted) return false;
         try {
           await this.#reconcile(session, stored, listed);
         } catch (error) {
-          const passes = error instanceof NephosError && error.kind !== 'unavailable';
-          if (!passes && !(error instanceof Conflict)) throw error;
+          isWhole = false;
           log.warn({ err: error, credential: stored.id }, 'a credential could not be brought to the broker');
         }
       }
+    }
+    return isWhole;
+  }
+
+  async *#all(state: CredentialState): AsyncGenerator<Stored<CredentialRecord>> {
+    let cursor: string | undefined;
+    do {
+      const page = await this.#parts.credentials.find({
+        where: { state },
+        limit: pageSize,
+        ...(cursor !== undefined && { cursor }),
+      });
+      yield* page.items;
       cursor = page.nextCursor;
     } while (cursor !== undefined);
   }
@@ -118,7 +135,7 @@ export class Reconciler {
     stored: Stored<CredentialRecord>,
     listed: ReadonlySet<string> | undefined,
   ): Promise<void> {
-    const { account, statement, state, settled, header } = stored.value;
+    const { account, statement, state, settled, header, madeGeneration } = stored.value;
     const accounts = await this.#parts.authority.accounts();
     const known = listed?.has(account) === true && (await accounts.statementOf(account)) === statement;
     if (state !== 'active') {
@@ -126,8 +143,10 @@ export class Reconciler {
       if (!known) await accounts.push(statement);
       await removeConsumers(jsm, account);
     } else {
-      await ensureConsumers(jsm, stored.value);
+      // Who comes in finds the consumers; who was in already and is out by a rotation does not wait for them.
+      if (madeGeneration === 0) await ensureConsumers(jsm, stored.value);
       if (!known) await accounts.push(statement);
+      if (madeGeneration > 0) await ensureConsumers(jsm, stored.value);
     }
   }
 

@@ -29,9 +29,16 @@ export function sliceOf(slice: EventSlice | undefined): SliceRecord {
 export function startOf(start: EventStart | undefined, field: string): StartRecord {
   const from = start?.from;
   if (from === undefined) return { from: 'all' };
-  if (from.$case === 'time') return { from: 'time', time: from.value.toISOString() };
+  if (from.$case === 'time') return { from: 'time', time: checkedTime(from.value, field) };
   if (!from.value) throw fieldInvalid(field, `${from.$case} can only be true`);
   return { from: from.$case };
+}
+
+/** RFC 3339 has years of four digits; the broker refuses a consumer with any other. */
+function checkedTime(time: Date, field: string): string {
+  const year = time.getUTCFullYear();
+  if (year >= 1970 && year <= 9999) return time.toISOString();
+  throw fieldInvalid(field, 'is no time from 1970 to 9999');
 }
 
 function checkedOwner(owner: string): string {
