@@ -7,7 +7,7 @@ import type { ResourceHeader } from '@nephos/proto/nephos/common/v1/resource';
 import { Invalid, isUid, NotFound } from '@nephos/service';
 import type { Command } from 'commander';
 import type { Session } from './session.ts';
-import { type Column, fields, type Json, table } from './table.ts';
+import { type Column, fields, type Json } from './table.ts';
 
 export interface Named {
   readonly header?: ResourceHeader | undefined;
@@ -98,7 +98,7 @@ export function printMany<M extends Named>(
 ): void {
   const rows = messages.map((message) => kind.toJson(message));
   if (session.json) session.document(rows);
-  else session.out(table(kind.columns, rows as Json[]));
+  else session.table(kind.columns, rows as Json[]);
 }
 
 export interface ListOptions {

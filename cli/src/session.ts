@@ -2,6 +2,7 @@
 import { userInfo } from 'node:os';
 import { connectPlatform, findEndpoints, type Platform } from '@nephos/client';
 import { Invalid } from '@nephos/service';
+import { type Column, type Json, table } from './table.ts';
 
 export interface Sink {
   readonly isTTY?: boolean | undefined;
@@ -60,6 +61,12 @@ export class Session implements AsyncDisposable {
   /** Results, for people or programs. */
   out(text: string): void {
     this.world.stdout.write(`${text}\n`);
+  }
+
+  /** As wide as it gets where no terminal says how much room there is: programs read it whole. */
+  table(columns: readonly Column[], rows: readonly Json[]): void {
+    const { isTTY, columns: room } = this.world.stdout;
+    this.out(table(columns, rows, isTTY === true ? room : undefined));
   }
 
   /** What goes on meanwhile; never part of the result. */

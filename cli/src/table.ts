@@ -12,11 +12,31 @@ export interface Column {
 
 const gap = '  ';
 
-export function table(columns: readonly Column[], rows: readonly Json[]): string {
+/** `room`: columns of the terminal. A table that is wider leaves out what no row has, and shows the ends of uids. */
+export function table(
+  columns: readonly Column[],
+  rows: readonly Json[],
+  room = Number.POSITIVE_INFINITY,
+): string {
   const cells = [
     columns.map(({ title }) => title),
     ...rows.map((row) => columns.map((column) => printable(cell(column, row)))),
   ];
+  const whole = aligned(cells);
+  if (rows.length === 0 || whole.split('\n').every((line) => width(line) <= room)) return whole;
+  const said = columns.map((_, index) => cells.slice(1).some((line) => line[index] !== '-'));
+  return aligned(cells.map((line) => line.filter((_, index) => said[index]).map(endsOfUids)));
+}
+
+const uid = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-([0-9a-f]{12})/g;
+
+/** A resource is found by the end of its uid as well. */
+function endsOfUids(text: string): string {
+  return text.replace(uid, (found, end: string) => (found === text ? end : `…${end}`));
+}
+
+function aligned(cells: readonly (readonly string[])[]): string {
+  const columns = cells[0] ?? [];
   const widths = columns.map((_, index) => Math.max(...cells.map((line) => width(line[index] ?? ''))));
   return cells
     .map((line) =>

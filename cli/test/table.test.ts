@@ -21,6 +21,18 @@ test('an empty list has its titles', () => {
   expect(table(columns, [])).toBe('NAME  STATE  CPUS');
 });
 
+test('a table that is wider than the terminal leaves out what no row has, and shows ends of uids', () => {
+  const uid = '01a2078d-c70f-7478-a81f-90eb6bc3a0be';
+  const ofJobs = [
+    { title: 'TARGET', path: 'target' },
+    { title: 'REASON', path: 'reason' },
+    { title: 'UID', path: 'uid' },
+  ];
+  const rows = [{ target: `vms/${uid}`, uid }];
+  expect(table(ofJobs, rows, 90)).toBe(table(ofJobs, rows));
+  expect(table(ofJobs, rows, 80)).toBe('TARGET             UID\nvms/…90eb6bc3a0be  90eb6bc3a0be');
+});
+
 test('names cannot steer the terminal', () => {
   const row = { header: { displayName: 'a\u001b[2Jb\u202ec' } };
   expect(table(columns, [row])).not.toMatch(/(?!\n)[\p{Cc}\p{Cf}]/u);

@@ -1,5 +1,5 @@
 /** `nephos credentials`: what third parties read events with, from NATS. A secret goes to a file or stdout, once. */
-import { open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import {
   CredentialServiceDefinition,
@@ -159,7 +159,7 @@ async function handOut(
 ): Promise<void> {
   const file = out === undefined ? undefined : path.resolve(session.world.cwd, out);
   const fresh = file === undefined ? undefined : `${file}.new`;
-  const target = fresh === undefined ? undefined : await open(fresh, 'wx', 0o600);
+  const target = fresh === undefined ? undefined : await openFresh(fresh);
   try {
     const { credential, creds } = await make();
     if (credential === undefined || creds === '') {
@@ -178,6 +178,24 @@ async function handOut(
   } finally {
     await target?.close();
     if (fresh !== undefined) await rm(fresh, { force: true });
+  }
+}
+
+async function openFresh(file: string): Promise<FileHandle> {
+  try {
+    return await open(file, 'wx', 0o600);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') {
+      throw new Invalid(
+        'FIELD_INVALID',
+        `${file} is there: another run writes it, or one was killed; then remove it`,
+        { cause: error },
+      );
+    }
+    throw new Invalid('FIELD_INVALID', `--out cannot be written, nothing was issued: ${message}`, {
+      cause: error,
+    });
   }
 }
 

@@ -11,7 +11,7 @@ import type { Command } from 'commander';
 import { countColumn, timeWord } from '../columns.ts';
 import { positive } from '../resource.ts';
 import type { Session } from '../session.ts';
-import { type Column, fields, type Json, printable, table } from '../table.ts';
+import { type Column, fields, type Json, printable } from '../table.ts';
 
 const prefix = 'deadLetters/';
 
@@ -99,7 +99,7 @@ async function list(session: Session, filter: string, limit: number): Promise<vo
   } while (pageToken !== '' && found.length < limit);
   const rows = found.map((each) => DeadLetter.toJSON(each) as Json);
   if (session.json) session.document(rows);
-  else session.out(table(columns, rows));
+  else session.table(columns, rows);
   if (pageToken !== '') session.note(`There are more: --limit is ${limit}.`);
 }
 

@@ -6,7 +6,7 @@ import type { Command } from 'commander';
 import { Progress } from '../progress.ts';
 import { positive } from '../resource.ts';
 import type { Session } from '../session.ts';
-import { table } from '../table.ts';
+import {} from '../table.ts';
 
 const columns = [
   { title: 'OPERATION', path: 'name' },
@@ -34,7 +34,7 @@ export function addOperations(program: Command, session: Session): void {
     .action(async ({ filter, limit }: { readonly filter: string; readonly limit: string }) => {
       const operations = await allOperations(session, filter, positive('--limit', limit));
       if (session.json) session.document(operations.map((operation) => Operation.toJSON(operation)));
-      else session.out(table(columns, operations.map(rowOf)));
+      else session.table(columns, operations.map(rowOf));
     });
   group
     .command('wait')

@@ -5,7 +5,7 @@ import { NotFound } from '@nephos/service';
 import type { Command } from 'commander';
 import { timeWord, uidColumn } from '../columns.ts';
 import type { Session } from '../session.ts';
-import { type Column, fields, type Json, printable, table } from '../table.ts';
+import { type Column, fields, type Json, printable } from '../table.ts';
 
 const columns: readonly Column[] = [
   { title: 'SERVICE', path: 'service' },
@@ -16,11 +16,11 @@ const columns: readonly Column[] = [
   { title: 'ADDRESS', path: 'address' },
   { title: 'PROCESS', path: 'process', format: processWord },
   { title: 'SINCE', path: 'process.startTime', format: timeWord },
-  { title: 'LABELS', path: 'header.labels', format: labelsWord },
   uidColumn,
 ];
 const wideColumns: readonly Column[] = [
   ...columns,
+  { title: 'LABELS', path: 'header.labels', format: labelsWord },
   { title: 'GRPC SERVICES', path: 'grpcServices', format: namesWord },
 ];
 const callColumns: readonly Column[] = [
@@ -45,13 +45,11 @@ export function addServices(program: Command, session: Session): void {
     .command('services')
     .description('services: who runs where, how they are, and who calls whom')
     .argument('[service]', 'only this one, e.g. orchestrator')
-    .option('--wide', 'also the gRPC services that each serves')
+    .option('--wide', 'also labels, and the gRPC services that each serves')
     .addHelpText('after', examples)
-    .action(async (service: string | undefined, { wide = false }: { readonly wide?: boolean }) => {
-      const rows = await instances(session, service);
-      if (session.json) session.document(rows);
-      else session.out(table(wide ? wideColumns : columns, rows));
-    });
+    .action(async (service: string | undefined, { wide = false }: { readonly wide?: boolean }) =>
+      list(session, service === 'list' ? undefined : service, wide),
+    );
   group
     .command('show')
     .description('everything about one instance, or about all of a service')
@@ -59,7 +57,10 @@ export function addServices(program: Command, session: Session): void {
     .action(async (reference: string) => {
       const found = (await instances(session)).filter((each) => isMeant(each, reference));
       if (found.length === 0)
-        throw new NotFound('RESOURCE_NOT_FOUND', `the directory knows no instance "${reference}"`);
+        throw new NotFound(
+          'RESOURCE_NOT_FOUND',
+          `the directory knows no instance "${reference}"; "nephos services" shows all`,
+        );
       if (session.json) session.document(found.length === 1 ? found[0] : found);
       else session.out(found.map((each) => fields(each)).join('\n\n'));
     });
@@ -69,13 +70,21 @@ export function addServices(program: Command, session: Session): void {
     .action(async () => {
       const rows = callsOf(await session.platform.instances());
       if (session.json) session.document(rows);
-      else session.out(table(callColumns, rows));
+      else session.table(callColumns, rows);
     });
   group
     .command('watch')
     .description('tell of instances that come, change and go, until Ctrl-C')
     .argument('[service]', 'only this one')
     .action((service: string | undefined) => watch(session, service ?? ''));
+}
+
+/** `list`, the word that other groups have for it, means all as well. */
+async function list(session: Session, service: string | undefined, wide: boolean): Promise<void> {
+  const rows = await instances(session, service);
+  if (session.json) session.document(rows);
+  else session.table(wide ? wideColumns : columns, rows);
+  if (rows.length === 0) session.note(`The directory knows no instance of ${service ?? 'any service'}.`);
 }
 
 async function instances(session: Session, service?: string): Promise<Json[]> {

@@ -4,7 +4,7 @@ import { Invalid } from '@nephos/service';
 import type { MovedService, MoveProgress, MoveReport } from '@nephos/store/move';
 import type { Command } from 'commander';
 import type { Session } from '../session.ts';
-import { type Column, table } from '../table.ts';
+import { type Column } from '../table.ts';
 
 interface MoveArguments {
   readonly from: string;
@@ -71,7 +71,7 @@ function printReport(session: Session, { services, left }: MoveReport): void {
     tombstones: sum(collections, 'tombstones'),
     pendingEvents: sum(collections, 'pendingEvents'),
   }));
-  session.out(table(columns, rows));
+  session.table(columns, rows);
   for (const service of left) session.note(`${service} keeps its file: its records are those of its host.`);
 }
 

@@ -4,7 +4,7 @@ import { Subscription, SubscriptionServiceDefinition } from '@nephos/proto/nepho
 import type { Command } from 'commander';
 import { countColumn, enumColumn, timeWord } from '../columns.ts';
 import type { Session } from '../session.ts';
-import { type Column, fields, type Json, table } from '../table.ts';
+import { type Column, fields, type Json } from '../table.ts';
 
 const prefix = 'subscriptions/';
 
@@ -70,7 +70,7 @@ async function list(session: Session): Promise<void> {
   } while (pageToken !== '');
   const rows = found.map((each) => Subscription.toJSON(each) as Json);
   if (session.json) session.document(rows);
-  else session.out(table(columns, rows));
+  else session.table(columns, rows);
 }
 
 function service(session: Session) {

@@ -18,7 +18,7 @@ import {
   type ResourceKind,
 } from '../resource.ts';
 import type { Session } from '../session.ts';
-import { type Column, fields, type Json, table } from '../table.ts';
+import { type Column, fields, type Json } from '../table.ts';
 import { zoneKind } from './zones.ts';
 
 const examples = `
@@ -178,7 +178,7 @@ function addDeliveries(group: Command, session: Session): void {
         const parent = await findName(session, webhookKind, reference);
         const rows = await log(session, { parent, filter, limit: positive('--limit', limit) });
         if (session.json) session.document(rows);
-        else session.out(table(deliveryColumns, rows));
+        else session.table(deliveryColumns, rows);
       },
     );
   group
