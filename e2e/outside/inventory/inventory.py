@@ -121,7 +121,8 @@ async def main():
         error_cb=complain,
     )
     stopping = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     streams = connection.jetstream(domain="nephos")
     inventory = Inventory(options.out)
 

@@ -46,7 +46,10 @@ export class TargetPolicy {
       throw fieldInvalid(field, 'must have no user name, no password and no fragment');
     const address = literalAddress(url);
     if (address !== undefined && !this.allows(address))
-      throw fieldInvalid(field, `goes to ${address}, which is not a public address`);
+      throw fieldInvalid(
+        field,
+        `goes to ${address}, which is not a public address; an operator allows ranges by NEPHOS_WEBHOOK_ALLOW`,
+      );
     if (url.protocol === 'http:' && (address === undefined || !this.lists(address)))
       throw fieldInvalid(
         field,
