@@ -1,6 +1,7 @@
 /** google.longrunning.Operations over jobs: the job is the operation (AIP-151). */
 import { isOver, operationOf, operationUid } from '@nephos/jobs';
 import type { OperationsDefinition } from '@nephos/proto/google/longrunning/operations';
+import type { Job } from '@nephos/proto/nephos/jobs/v1/jobs';
 import { type Implementation, Unimplemented } from '@nephos/service';
 import { followJob, showJob } from './follow-job.ts';
 import { type JobApiOptions, listJobs, steer } from './job-api.ts';
@@ -8,7 +9,7 @@ import { type JobApiOptions, listJobs, steer } from './job-api.ts';
 /** A wait without a limit of its own ends before its caller's deadline would. */
 const longestWaitMs = 25_000;
 /** Kept of the caller's time for the answer. */
-const answerMs = 500;
+const answerMs = 2_000;
 
 export function operationsApi(options: JobApiOptions): Implementation<OperationsDefinition> {
   const { scheduler, router } = options;
@@ -42,10 +43,12 @@ export function operationsApi(options: JobApiOptions): Implementation<Operations
       const waitMs = Math.max(0, Math.min(asked, longestWaitMs, left));
       using _timer = clock.timer(waitMs, () => limit.abort());
       const signal = AbortSignal.any([call.signal, limit.signal]);
+      let last: Job | undefined;
       for await (const job of followJob(uid, call, signal, table, router)) {
-        if (isOver(job.state)) return operationOf(job);
+        last = job;
+        if (isOver(job.state)) break;
       }
-      return operationOf(await showJob(uid, call, table, router));
+      return operationOf(last ?? (await showJob(uid, call, table, router)));
     },
     deleteOperation: () => {
       const message =
