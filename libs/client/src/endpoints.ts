@@ -3,7 +3,7 @@
  * programs look for from their working folder upward. A crash leaves the file behind; whoever reads it finds out
  * by calling.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Invalid } from '@nephos/service';
@@ -50,11 +50,24 @@ export function readEndpoints(folder: string): Endpoints | undefined {
   return { directory, nats, natsCreds, services: services ?? {} };
 }
 
-/** Looks for `.nephos/endpoints.json` in the folder and all above it. */
-export function findEndpoints(from: string): Endpoints | undefined {
+/**
+ * Looks for `.nephos/endpoints.json` in the folder and all above it. What another user laid there, say in /tmp, is
+ * passed over: it could lead every call, with all that is in it, to a stranger. `user`: whose files count.
+ */
+export function findEndpoints(from: string, user = process.getuid?.()): Endpoints | undefined {
   for (let folder = path.resolve(from); ; folder = path.dirname(folder)) {
-    const found = readEndpoints(path.join(folder, defaultDataFolder));
+    const data = path.join(folder, defaultDataFolder);
+    const found = isOf(user, path.join(data, fileName)) ? readEndpoints(data) : undefined;
     if (found !== undefined || folder === path.dirname(folder)) return found;
+  }
+}
+
+function isOf(user: number | undefined, file: string): boolean {
+  try {
+    const { uid } = statSync(file);
+    return user === undefined || uid === user;
+  } catch {
+    return false;
   }
 }
 

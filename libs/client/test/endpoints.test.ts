@@ -22,6 +22,7 @@ test('what the launcher writes is found from below, and gone once it stops', asy
   await mkdir(below, { recursive: true });
   await writeEndpoints(data, endpoints);
   expect(findEndpoints(below)).toEqual(endpoints);
+  expect(findEndpoints(below, (process.getuid?.() ?? 0) + 1)).toBeUndefined();
   await removeEndpoints(data);
   expect(readEndpoints(data)).toBeUndefined();
 });
