@@ -1,7 +1,7 @@
 /** Instances of ours: registered over gRPC, renewed as often as services do it. Argument: the directory's address. */
 import { DirectoryServiceDefinition } from '@nephos/proto/nephos/directory/v1/directory_service';
 import { Health } from '@nephos/proto/nephos/directory/v1/instance';
-import { openClients, systemClock } from '@nephos/service';
+import { openClients, retry, systemClock } from '@nephos/service';
 import { answer, sharedNow } from '../child.ts';
 import type { InstancesCommands, Told } from './commands.ts';
 import { uidOf } from './commands.ts';
@@ -10,7 +10,10 @@ import { instanceOf, renewMs } from './instance.ts';
 const [target = ''] = process.argv.slice(2);
 const clients = openClients('services/bench');
 const directory = clients.of(DirectoryServiceDefinition, target);
+/** A machine that does much else as well may take long for a thousand of them. */
+const patienceMs = 120_000;
 const beats = new Map<number, bigint>();
+const renewing = new Set<number>();
 const renewals: Disposable[] = [];
 
 function nextBeat(number: number): bigint {
@@ -20,12 +23,19 @@ function nextBeat(number: number): bigint {
 }
 
 async function register(told: Told): Promise<void> {
-  await directory.registerInstance({ instance: instanceOf(told), beat: nextBeat(told.number) });
+  const request = () => ({ instance: instanceOf(told), beat: nextBeat(told.number) });
+  const once = () => directory.registerInstance(request(), { deadlineMs: patienceMs });
+  // As services do, which go on until they are registered.
+  await retry(once, { attempts: Infinity, backoff: { firstMs: 100, maxMs: 1000 }, when: () => true });
 }
 
+/** As in services, one renewal is under way at a time. */
 function renew(number: number): void {
+  if (renewing.has(number)) return;
   const renewal = { name: `instances/${uidOf(number)}`, beat: nextBeat(number), health: Health.SERVING };
-  directory.renewInstance(renewal).catch(() => undefined);
+  renewing.add(number);
+  const over = (): void => void renewing.delete(number);
+  directory.renewInstance(renewal).then(over, over);
 }
 
 answer<InstancesCommands>(
