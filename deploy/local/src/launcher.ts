@@ -202,22 +202,30 @@ class Launcher {
     this.#screen.line(`${times} ${held}, and ${guests} guest processes run.`);
   }
 
-  async #stay(): Promise<void> {
+  #showWays(layout: Layout): void {
     const { data, portBase } = this.#options;
-    const layout = this.#layout;
     const screen = this.#screen;
+    const broker = `nats://127.0.0.1:${portBase}`;
     screen.heading('Endpoints');
-    for (const name of serviceNames) screen.line(`  ${name.padEnd(14)} ${layout?.address(name)} (gRPC)`);
-    screen.line(`  ${'events'.padEnd(14)} nats://127.0.0.1:${portBase}, subjects nephos.v1.>`);
-    screen.line(`  ${'schemas'.padEnd(14)} ${layout?.schemas}/asyncapi.json and /schemas/… (HTTP)`);
-    const where =
-      data === path.join(repository, defaultDataFolder) ? '' : ` --server ${layout?.address('directory')}`;
+    for (const name of serviceNames) screen.line(`  ${name.padEnd(14)} ${layout.address(name)} (gRPC)`);
+    screen.line(`  ${'broker'.padEnd(14)} ${broker}, subjects nephos.v1.> (NATS, by credentials)`);
+    screen.line(`  ${'schemas'.padEnd(14)} ${layout.schemas}/asyncapi.json and /schemas/… (HTTP)`);
+    // In another folder the command does not find endpoints.json by itself.
+    const found = data === path.join(repository, defaultDataFolder);
+    const directory = found ? '' : ` --server ${layout.address('directory')}`;
+    const credentials = found
+      ? ''
+      : ` --nats ${broker} --nats-creds ${layout.nats.keys.credsOf(operatorCreds)}`;
     screen.heading('Try next, in a second terminal here');
-    screen.line(`  npm run -s nephos --${where} vms list`);
-    screen.line(`  npm run -s nephos --${where} vms console hello --follow`);
-    screen.line(`  npm run -s nephos --${where} events tail`);
-    screen.line();
-    screen.line(
+    screen.line(`  npm run -s nephos --${directory} services`);
+    screen.line(`  npm run -s nephos --${directory} vms console hello --follow`);
+    screen.line(`  npm run -s nephos --${directory}${credentials} events tail`);
+  }
+
+  async #stay(): Promise<void> {
+    if (this.#layout !== undefined) this.#showWays(this.#layout);
+    this.#screen.line();
+    this.#screen.line(
       'Ctrl-C shuts the guests down and stops everything; the next npm start goes on where this one ended.',
     );
     const { signal } = this.#interrupts;
