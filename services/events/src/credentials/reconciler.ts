@@ -143,10 +143,11 @@ export class Reconciler {
       if (!known) await accounts.push(statement);
       await removeConsumers(jsm, account);
     } else {
-      // Who comes in finds the consumers; who was in already and is out by a rotation does not wait for them.
-      if (madeGeneration === 0) await ensureConsumers(jsm, stored.value);
+      // Who comes in finds the consumers; where a former secret may be in still, its end does not wait for them.
+      const mayBeIn = listed === undefined ? madeGeneration > 0 : listed.has(account);
+      if (!mayBeIn) await ensureConsumers(jsm, stored.value);
       if (!known) await accounts.push(statement);
-      if (madeGeneration > 0) await ensureConsumers(jsm, stored.value);
+      if (mayBeIn) await ensureConsumers(jsm, stored.value);
     }
   }
 
