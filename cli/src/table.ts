@@ -70,7 +70,8 @@ export function fields(value: unknown, indent = ''): string {
     .map(([key, inner]) => {
       const label = Array.isArray(value) ? '-' : `${printable(key)}:`;
       if (typeof inner !== 'object' || inner === null) return `${indent}${label} ${printable(String(inner))}`;
-      return `${indent}${label}\n${fields(inner, `${indent}${gap}`)}`;
+      const below = fields(inner, `${indent}${gap}`);
+      return Array.isArray(value) ? `${indent}${label} ${below.trimStart()}` : `${indent}${label}\n${below}`;
     })
     .join('\n');
 }

@@ -32,6 +32,7 @@ test('issued to a file, rotated, rewound, revoked', async () => {
 
   const listed = await runLine(where, 'credentials list');
   expect(listed.stdout).toMatch(/cmdb +ACTIVE +zone=zones\/\S+ entity=vm +never +yes/);
+  expect((await runLine(where, 'subscriptions list')).stdout).toMatch(/\nA[A-Z2-7]{55} +cmdb +/);
   expect((await runLine(where, `credentials rotate cmdb --out ${out}`)).code).toBe(0);
   expect(await readFile(out, 'utf8')).not.toBe(secret);
   expect((await runLine(where, 'credentials rewind cmdb --from now')).code).toBe(0);

@@ -46,9 +46,11 @@ async function json(line: string) {
 test('subscriptions: list, show, delete', async () => {
   const list = await run('subscriptions list');
   expect(list.stdout).toMatch(
-    /^NAME +ACTIVITY +LAG +UNACKED +OLDEST +REDELIVERED +DEAD +LAST ACTIVE +EVENTS$/m,
+    /^NAME +CREDENTIAL +ACTIVITY +LAG +UNACKED +OLDEST +REDELIVERED +DEAD +LAST ACTIVE +EVENTS$/m,
   );
-  expect(list.stdout).toMatch(/^billing +READING +0 +0 +- +0 +3 +\d{4}-.* +nephos\.v1\.\*\.\*\.zone\.\*$/m);
+  expect(list.stdout).toMatch(
+    /^billing +- +READING +0 +0 +- +0 +3 +\d{4}-.* +nephos\.v1\.\*\.\*\.zone\.\*$/m,
+  );
   expect(await json('subscriptions show billing')).toMatchObject({
     activity: 'ACTIVITY_READING',
     deadLetters: '3',

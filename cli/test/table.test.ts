@@ -40,8 +40,23 @@ test('names cannot steer the terminal', () => {
 });
 
 test('everything that is said is shown, indented; what is empty is left out', () => {
-  const value = { header: { name: 'vms/1', labels: {} }, reasons: ['full'], spec: { vcpus: 2, host: '' } };
+  const value = {
+    header: { name: 'vms/1', labels: {} },
+    reasons: ['full'],
+    spec: { vcpus: 2, host: '' },
+    ways: [{ a: 1, b: 2 }],
+  };
   expect(fields(value)).toBe(
-    ['header:', '  name: vms/1', 'reasons:', '  - full', 'spec:', '  vcpus: 2'].join('\n'),
+    [
+      'header:',
+      '  name: vms/1',
+      'reasons:',
+      '  - full',
+      'spec:',
+      '  vcpus: 2',
+      'ways:',
+      '  - a: 1',
+      '    b: 2',
+    ].join('\n'),
   );
 });

@@ -1,5 +1,6 @@
 /** `nephos subscriptions`: who reads the events, how far behind, and who has stopped. */
 import { durationText } from '@nephos/client';
+import { CredentialServiceDefinition } from '@nephos/proto/nephos/events/v1/credential';
 import { Subscription, SubscriptionServiceDefinition } from '@nephos/proto/nephos/events/v1/subscription';
 import type { Command } from 'commander';
 import { countColumn, enumColumn, timeWord } from '../columns.ts';
@@ -16,6 +17,7 @@ Examples:
 
 const columns: readonly Column[] = [
   { title: 'NAME', path: 'name', format: (name) => String(name).slice(prefix.length) },
+  { title: 'CREDENTIAL', path: 'credential' },
   enumColumn('ACTIVITY', 'activity'),
   countColumn('LAG', 'lag'),
   countColumn('UNACKED', 'unacknowledged'),
@@ -69,8 +71,26 @@ async function list(session: Session): Promise<void> {
     pageToken = page.nextPageToken;
   } while (pageToken !== '');
   const rows = found.map((each) => Subscription.toJSON(each) as Json);
-  if (session.json) session.document(rows);
-  else session.table(columns, rows);
+  if (session.json) return session.document(rows);
+  const owners = await credentialsByAccount(session);
+  const owned = (name: unknown): string | undefined => owners.get(String(name).slice(prefix.length));
+  session.table(
+    columns,
+    rows.map((row) => ({ ...row, credential: owned(row['name']) })),
+  );
+}
+
+/** A third party's subscription is named by its account, which tells nobody who it is. */
+async function credentialsByAccount({ platform }: Session): Promise<ReadonlyMap<string, string>> {
+  const client = await platform.client(CredentialServiceDefinition, 'events');
+  const names = new Map<string, string>();
+  let pageToken = '';
+  do {
+    const page = await client.listEventCredentials({ pageSize: 500, pageToken });
+    for (const { account, header } of page.credentials) names.set(account, header?.displayName ?? '');
+    pageToken = page.nextPageToken;
+  } while (pageToken !== '');
+  return names;
 }
 
 function service(session: Session) {

@@ -80,7 +80,11 @@ export function connectPlatform(options: PlatformOptions): Platform {
   }
 
   function openBus(): Promise<Bus> {
-    if (nats === undefined) throw new Unavailable('SERVICE_UNAVAILABLE', 'no broker is known: name it');
+    if (nats === undefined)
+      throw new Unavailable(
+        'SERVICE_UNAVAILABLE',
+        'no broker is known: name it, and the file of credentials for it (nephos: --nats, --nats-creds)',
+      );
     return connectBus({ name: principal, clock, log: silent, nats, natsCreds, resources: stack });
   }
 
