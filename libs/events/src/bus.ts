@@ -229,7 +229,7 @@ class NatsBus implements Bus {
     for (let tries = 1; !overtaken(); tries += 1) {
       try {
         const jsm = await jetstreamManager(connection, { timeout: 5_000 });
-        const incarnation = await ensureStreams(jsm, this.#options.streams ?? {}, this.log);
+        const incarnation = await ensureStreams(jsm, this.#options.streams ?? {}, this.log, this.clock);
         if (!overtaken()) this.#open(connection, jsm, incarnation);
         return;
       } catch (error) {
@@ -265,7 +265,12 @@ class NatsBus implements Bus {
   #verifyNowAndThen(session: Session): void {
     const verify = async (): Promise<void> => {
       try {
-        const incarnation = await ensureStreams(session.jsm, this.#options.streams ?? {}, this.log);
+        const incarnation = await ensureStreams(
+          session.jsm,
+          this.#options.streams ?? {},
+          this.log,
+          this.clock,
+        );
         if (incarnation !== session.incarnation) this.renew(session);
       } catch (error) {
         this.log.debug({ error }, 'the streams could not be looked at');

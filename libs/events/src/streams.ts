@@ -13,7 +13,9 @@ import {
   type StreamInfo,
 } from '@nats-io/jetstream';
 import { nanos } from '@nats-io/nats-core';
+import type { Clock } from '@nephos/service';
 import type { EventsLog } from './context.ts';
+import { whileAlone } from './stream-lock.ts';
 import { type EventTree, subjectRoots } from './subject.ts';
 
 export const streams = {
@@ -44,6 +46,13 @@ export interface StreamOptions {
 const dayMs = 24 * 60 * 60 * 1000;
 const mebibyte = 1024 * 1024;
 
+/**
+ * How long after a stream went missing it is made anew, in milliseconds: the broker (2.9) forgets its name first and
+ * removes its folder by that name a while later, with the files of a stream that has been made in between. For the
+ * same reason no two may delete one.
+ */
+const goneMs = 2_000;
+
 /** The shortest window that the broker takes. */
 const shortestWindowMs = 100;
 
@@ -51,7 +60,9 @@ function bounds(subjects: string[], maxAgeMs: number, maxBytes: number): Partial
   return { subjects, max_age: nanos(maxAgeMs), max_bytes: maxBytes };
 }
 
-function configs(options: StreamOptions): (Partial<StreamConfig> & { name: string })[] {
+type WantedStream = Partial<StreamConfig> & { readonly name: string };
+
+function configs(options: StreamOptions): WantedStream[] {
   const { replicas = 1, maxAgeMs = 7 * dayMs, maxBytes = 1024 * mebibyte, dedupMs = 2 * 60 * 1000 } = options;
   const common: Partial<StreamConfig> = {
     storage: 'file',
@@ -84,24 +95,70 @@ export async function ensureStreams(
   jsm: JetStreamManager,
   options: StreamOptions,
   log: EventsLog,
+  clock: Clock,
 ): Promise<Incarnation> {
-  const made = new Map<string, StreamInfo>();
-  for (const config of configs(options)) {
-    const events = made.get(streams.events);
-    const found = await lookUp(jsm, config.name);
-    const isOld = config.name === streams.state && found && events && isOlder(found, events);
-    if (isOld) {
-      log.warn({ stream: config.name }, 'the events were lost: the state stream is made anew with them');
-      await remove(jsm, config.name);
-    }
-    made.set(config.name, found && !isOld ? found : await make(jsm, config, log));
+  const wanted = configs(options);
+  const found = await lookUpAll(jsm, wanted);
+  const isWhole = found.size === wanted.length && !isOlder(found);
+  if (isWhole) return incarnationOf(found);
+  if (isOlder(found) || lacksEarlier(wanted, found)) {
+    await whileAlone(jsm, clock, async () => await mend(jsm, wanted, log, clock));
   }
-  return `${made.get(streams.events)?.created} ${made.get(streams.state)?.created}`;
+  // Those that were never made: whoever makes them, and how often, comes to the same.
+  else for (const config of wanted) if (!found.has(config.name)) await make(jsm, config, log);
+  return incarnationOf(await lookUpAll(jsm, wanted));
 }
 
-/** Then it waits for places that the younger stream may never reach. */
-function isOlder(state: StreamInfo, events: StreamInfo): boolean {
-  return Date.parse(state.created) < Date.parse(events.created);
+/** Whether one is missing that was there: they are made in order, so where a later one is, it was. */
+function lacksEarlier(wanted: readonly WantedStream[], found: ReadonlyMap<string, StreamInfo>): boolean {
+  const lastFound = wanted.findLastIndex(({ name }) => found.has(name));
+  return wanted.slice(0, Math.max(0, lastFound)).some(({ name }) => !found.has(name));
+}
+
+/** Makes what went missing, as the only one who does. */
+async function mend(
+  jsm: JetStreamManager,
+  wanted: readonly WantedStream[],
+  log: EventsLog,
+  clock: Clock,
+): Promise<void> {
+  let found = await lookUpAll(jsm, wanted);
+  if (lacksEarlier(wanted, found)) {
+    await clock.sleep(goneMs);
+    found = await lookUpAll(jsm, wanted);
+  }
+  for (const config of wanted) {
+    if (config.name === streams.state && isOlder(found)) {
+      log.warn({ stream: config.name }, 'the events were lost: the state stream is made anew with them');
+      await jsm.streams.delete(config.name);
+      found.delete(config.name);
+    }
+    if (!found.has(config.name)) found.set(config.name, await make(jsm, config, log));
+  }
+}
+
+function incarnationOf(found: ReadonlyMap<string, StreamInfo>): Incarnation {
+  return `${found.get(streams.events)?.created} ${found.get(streams.state)?.created}`;
+}
+
+async function lookUpAll(
+  jsm: JetStreamManager,
+  wanted: readonly WantedStream[],
+): Promise<Map<string, StreamInfo>> {
+  const found = new Map<string, StreamInfo>();
+  for (const { name } of wanted) {
+    const info = await lookUp(jsm, name);
+    if (info) found.set(name, info);
+  }
+  return found;
+}
+
+/** Whether the state is older than the events: then it waits for places that they may never reach. */
+function isOlder(found: ReadonlyMap<string, StreamInfo>): boolean {
+  const [events, state] = [found.get(streams.events), found.get(streams.state)];
+  return (
+    events !== undefined && state !== undefined && Date.parse(state.created) < Date.parse(events.created)
+  );
 }
 
 export function isStreamMissing(error: unknown): boolean {
@@ -117,19 +174,7 @@ async function lookUp(jsm: JetStreamManager, name: string): Promise<StreamInfo |
   }
 }
 
-async function remove(jsm: JetStreamManager, name: string): Promise<void> {
-  try {
-    await jsm.streams.delete(name);
-  } catch (error) {
-    if (!isStreamMissing(error)) throw error;
-  }
-}
-
-async function make(
-  jsm: JetStreamManager,
-  config: Partial<StreamConfig> & { name: string },
-  log: EventsLog,
-): Promise<StreamInfo> {
+async function make(jsm: JetStreamManager, config: WantedStream, log: EventsLog): Promise<StreamInfo> {
   log.info({ stream: config.name }, 'making a stream');
   try {
     return await jsm.streams.add(config);
