@@ -141,11 +141,29 @@ export class Idempotency {
         if (outcome) return outcome.result;
         continue;
       }
-      const record = this.#recordOf(method.name, caller, bodyHash, await prepare());
+      const accepted = await this.#unlessAccepted(id, prepare);
+      if (accepted === undefined) continue;
+      const record = this.#recordOf(method.name, caller, bodyHash, accepted);
       caller.detach();
       const stored = await this.#insert(id, record);
       const outcome = stored && (await this.#carry(method, stored, false));
       if (outcome) return outcome.result;
+    }
+  }
+
+  /**
+   * Undefined when an equal request was accepted meanwhile: what refuses this one may be what that one did, such as
+   * the removal that both ask for.
+   */
+  async #unlessAccepted(
+    id: string,
+    prepare: () => Promise<Accepted<Json>>,
+  ): Promise<Accepted<Json> | undefined> {
+    try {
+      return await prepare();
+    } catch (refusal) {
+      if (await this.#records.get(id)) return undefined;
+      throw refusal;
     }
   }
 

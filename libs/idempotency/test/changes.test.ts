@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { Conflict, newUid, Precondition, systemClock, Unavailable } from '@nephos/service';
+import { Conflict, NotFound, newUid, Precondition, systemClock, Unavailable } from '@nephos/service';
 import { type Collection, defineCollection, type Json, openStore, type Store } from '@nephos/store';
 import { goneSince, openIdempotency, type Remembering, removing, updating } from '../src/index.ts';
 
@@ -100,8 +100,11 @@ async function openInstance() {
         if (stored) change(stored, { text, revision });
         return { entityUid: uid, body: { text, revision } };
       }),
-    remove: (id: string, uid: string, used = false) =>
-      remove(caller(id), bytes(`${uid} ${used}`), async () => ({ entityUid: uid, body: { used } })),
+    remove: (id: string, uid: string, used = false, check = () => Promise.resolve()) =>
+      remove(caller(id), bytes(`${uid} ${used}`), async () => {
+        await check();
+        return { entityUid: uid, body: { used } };
+      }),
   };
 }
 
@@ -189,4 +192,17 @@ test('a removal and an update at once: the update comes before it or not at all'
     if (updated.status === 'rejected') expect(updated.reason).toMatchObject({ kind: 'not-found' });
     expect(await documents.get(uid)).toBeUndefined();
   }
+});
+
+test('what an equal request did while this one was checked does not refuse it', async () => {
+  const [one, two] = [await openInstance(), await openInstance()];
+  const [uid, id] = [await made(), newUid()];
+  const removedMeanwhile = async (): Promise<void> => {
+    await one.remove(id, uid);
+    throw new NotFound('RESOURCE_NOT_FOUND', 'it is not there any more');
+  };
+  await expect(two.remove(id, uid, false, removedMeanwhile)).resolves.toBeUndefined();
+  const other = newUid();
+  const gone = () => Promise.reject(new NotFound('RESOURCE_NOT_FOUND', 'it is not there any more'));
+  await expect(two.remove(other, uid, false, gone)).rejects.toMatchObject({ kind: 'not-found' });
 });
