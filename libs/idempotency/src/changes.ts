@@ -91,7 +91,7 @@ export function updating<T extends Remembering, M, B extends Json>(
 export interface RemovalDefinition<T, B extends Json> {
   /** `/package.Service/Method`. */
   readonly name: string;
-  readonly entity: Pick<ChangedEntity<T, unknown>, 'definition' | 'get' | 'remove'>;
+  readonly entity: Pick<ChangedEntity<T, unknown>, 'get' | 'remove'>;
   /** Refuses by throwing; what it began is taken back by `notRemoved`. */
   check(stored: Stored<T>, body: B): Promise<void> | void;
   readonly notRemoved?: (uid: string) => Promise<void>;
@@ -99,18 +99,19 @@ export interface RemovalDefinition<T, B extends Json> {
   readonly removed?: (uid: string, body: B) => Promise<void> | void;
 }
 
-/** Declares a method that removes a record. A repeat finds it gone, which is what was asked for. */
+/**
+ * Declares a method that removes a record. A repeat finds it gone, which is what was asked for; a request for what is
+ * not there is refused where it is prepared.
+ */
 export function removing<T, B extends Json>(
   all: Idempotency,
   definition: RemovalDefinition<T, B>,
 ): IdempotentMethod<B, void> {
   const { name, entity, check, notRemoved, removed } = definition;
-  const removeOnce = async ({ entityUid, body }: RequestRecord<B>, again: boolean): Promise<void> => {
+  const removeOnce = async ({ entityUid, body }: RequestRecord<B>): Promise<void> => {
     const stored = await entity.get(entityUid);
-    if (stored === undefined) {
-      if (again) return;
-      throw notFound(entity.definition.collection, entityUid);
-    }
+    // It was there when the request was accepted: whoever carries the same request out elsewhere may have been first.
+    if (stored === undefined) return;
     await check(stored, body);
     try {
       await entity.remove(entityUid, { expected: stored.revision });
@@ -121,8 +122,8 @@ export function removing<T, B extends Json>(
   };
   return all.method<B, void>({
     name,
-    carryOut: async (request, again) => {
-      await unlessOvertaken(() => removeOnce(request, again));
+    carryOut: async (request) => {
+      await unlessOvertaken(() => removeOnce(request));
       await removed?.(request.entityUid, request.body);
     },
     answer: () => Promise.resolve(),

@@ -103,6 +103,7 @@ async function openInstance() {
     remove: (id: string, uid: string, used = false, check = () => Promise.resolve()) =>
       remove(caller(id), bytes(`${uid} ${used}`), async () => {
         await check();
+        if (!(await documents.get(uid))) throw new NotFound('RESOURCE_NOT_FOUND', 'it is not there');
         return { entityUid: uid, body: { used } };
       }),
   };
