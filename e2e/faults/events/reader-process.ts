@@ -31,7 +31,7 @@ const reader = defineService({
       // One machine, one wall clock: the parent puts what it hears from several of us in order by it.
       process.send?.({ handled: { entity, first, sequence, at: clock.now().getTime() } }, () => undefined);
     });
-    process.send?.({ ready: true });
+    process.send?.({ ready: true }, () => undefined);
   },
 });
 
