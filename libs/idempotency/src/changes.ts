@@ -4,7 +4,7 @@
  * The record itself remembers the last requests that changed it, in the same write as the change; so whoever carries
  * out again, here or on another instance, can tell its own work from anybody else's.
  */
-import { Conflict, notFound } from '@nephos/service';
+import { Conflict, NotFound, notFound } from '@nephos/service';
 import type { Json, Stored } from '@nephos/store';
 import type { Idempotency, IdempotentMethod } from './idempotency.ts';
 import { type RequestRecord, recordId } from './record.ts';
@@ -116,6 +116,7 @@ export function removing<T, B extends Json>(
     try {
       await entity.remove(entityUid, { expected: stored.revision });
     } catch (error) {
+      if (error instanceof NotFound) return;
       await notRemoved?.(entityUid);
       throw error;
     }

@@ -41,7 +41,7 @@ beforeEach(() => {
 });
 
 /** One instance of a service that keeps things. */
-async function openInstance() {
+async function openInstance(beforeRemoval: () => Promise<void> = () => Promise.resolve()) {
   const shared = { collection: store.collection.bind(store), exclusive: false } as Store;
   const idempotency = await openIdempotency(shared, { clock: systemClock, graceMs: 0 });
   const unlessCrashed = (): void => {
@@ -55,7 +55,10 @@ async function openInstance() {
         if (revision !== expected) throw new Conflict('REVISION_MISMATCH', 'changed meanwhile');
         return { value: change(value) };
       }),
-    remove: (id: string, { expected }: { expected: number }) => documents.remove(id, expected),
+    remove: async (id: string, { expected }: { expected: number }) => {
+      await beforeRemoval();
+      await documents.remove(id, expected);
+    },
     message: ({ value }: { value: Thing }) => value.text,
   };
   type Body = { readonly text: string; readonly revision: number };
@@ -193,6 +196,12 @@ test('a removal and an update at once: the update comes before it or not at all'
     if (updated.status === 'rejected') expect(updated.reason).toMatchObject({ kind: 'not-found' });
     expect(await documents.get(uid)).toBeUndefined();
   }
+});
+
+test('a removal that an equal one overtook right before its write is done', async () => {
+  const uid = await made();
+  const one = await openInstance(() => documents.remove(uid));
+  await expect(one.remove(newUid(), uid)).resolves.toBeUndefined();
 });
 
 test('what an equal request did while this one was checked does not refuse it', async () => {
