@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { connectPlatform } from '@nephos/client';
 import { Instance } from '@nephos/proto/nephos/directory/v1/instance';
+import { TemplateServiceDefinition } from '@nephos/proto/nephos/template/v1/template';
 import { type Platform, startPlatform } from '@nephos/testing';
 import { callsOf } from '../src/groups/services.ts';
 import { runLine, startCli, type Where } from './cli-run.ts';
@@ -51,6 +53,20 @@ test('a watch tells who is there, who goes and who comes', async () => {
   await watching.said('came    template');
   watching.interrupt();
   expect((await watching.outcome).code).toBe(130);
+});
+
+test('who asks for a service between two runs of it waits; in vain, it is told what is missing', async () => {
+  const { address } = platform.services.directory;
+  const asking = { principal: 'users/patient', directory: address };
+  await using patient = connectPlatform({ ...asking, patienceMs: 60_000 });
+  await using hasty = connectPlatform({ ...asking, patienceMs: 1 });
+  await platform.services.template.stop();
+  const waiting = patient.client(TemplateServiceDefinition, 'template');
+  await expect(hasty.client(TemplateServiceDefinition, 'template')).rejects.toThrow(
+    `the directory at ${address} lists no template that takes calls`,
+  );
+  await platform.services.template.start();
+  await expect((await waiting).listTemplates({})).resolves.toMatchObject({ templates: [] });
 });
 
 test('calls of several instances are one row', () => {

@@ -5,7 +5,7 @@
  */
 import { type Bus, connectBus, type EventsLog } from '@nephos/events';
 import { DirectoryServiceDefinition } from '@nephos/proto/nephos/directory/v1/directory_service';
-import { Health, type Instance } from '@nephos/proto/nephos/directory/v1/instance';
+import type { Instance } from '@nephos/proto/nephos/directory/v1/instance';
 import {
   type Client,
   type Clock,
@@ -28,6 +28,8 @@ export interface PlatformOptions extends PlatformAddress {
   /** Who calls, e.g. `users/alice`. */
   readonly principal: string;
   readonly clock?: Clock;
+  /** How long `client` waits for a service of which no instance takes calls, in milliseconds. Default 5,000. */
+  readonly patienceMs?: number;
 }
 
 export interface Platform extends AsyncDisposable {
@@ -44,7 +46,7 @@ export interface Platform extends AsyncDisposable {
 const silent: EventsLog = { debug() {}, info() {}, warn() {}, error() {} };
 
 export function connectPlatform(options: PlatformOptions): Platform {
-  const { directory: address, nats, natsCreds, principal, clock = systemClock } = options;
+  const { directory: address, nats, natsCreds, principal, clock = systemClock, patienceMs = 5_000 } = options;
   const stack = new AsyncDisposableStack();
   const clients = stack.use(openClients(principal, clock));
   const directory = clients.of(DirectoryServiceDefinition, address);
@@ -63,12 +65,22 @@ export function connectPlatform(options: PlatformOptions): Platform {
     return found;
   }
 
+  /** Where the service takes calls, once it does: between two instances, as in a restart, there may be none for a moment. */
   async function locate(service: string): Promise<string> {
-    const serving = (await instances(service)).filter(({ health }) => health === Health.SERVING);
-    if (serving.length > 0) return `ipv4:${serving.map((each) => each.address).join(',')}`;
+    const patience = new AbortController();
+    using _ends = clock.timer(patienceMs, () => patience.abort());
+    try {
+      const watch = directory.watchInstances({ selector: { service } }, { signal: patience.signal });
+      for await (const { update } of watch) {
+        if (update?.$case !== 'list' || update.value.instances.length === 0) continue;
+        return `ipv4:${update.value.instances.map((each) => each.address).join(',')}`;
+      }
+    } catch (error) {
+      if (!patience.signal.aborted) throw error;
+    }
     throw new Unavailable(
       'SERVICE_UNAVAILABLE',
-      `the directory at ${address} lists no ${service} that takes calls`,
+      `the directory at ${address} lists no ${service} that takes calls; waited up to ${patienceMs / 1000} s for one`,
     );
   }
 

@@ -154,7 +154,7 @@ test("changes that come at once are all made: without an etag, another writer is
   expect((await zones.getZone({ name })).description).toMatch(/^[0-7]$/);
 });
 
-test('of two hosts of one name one is made; deleted by two at once it goes once', async () => {
+test('of two hosts of one name one is made; deleted by two at once it goes, and who comes too late is told', async () => {
   const { zones, pods, clusters, hosts } = clients;
   const zone = await zones.createZone({ zone: header('z-hosts') });
   const pod = await pods.createPod({ pod: header('p', { zone: zone.header?.name ?? '' }) });
@@ -167,7 +167,10 @@ test('of two hosts of one name one is made; deleted by two at once it goes once'
   expect(made).toHaveLength(1);
   const name = made[0]?.header?.name ?? '';
   const deletions = await Promise.allSettled([hosts.deleteHost({ name }), hosts.deleteHost({ name })]);
-  expect(deletions.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+  // Both may have been accepted while it was there; one that was not finds nothing.
+  const refused = deletions.flatMap((deletion) => (deletion.status === 'rejected' ? [deletion.reason] : []));
+  expect(refused.length).toBeLessThan(2);
+  for (const refusal of refused) expect(refusal).toMatchObject({ kind: 'not-found' });
   await expect(hosts.getHost({ name })).rejects.toMatchObject({ kind: 'not-found' });
   await clusters.deleteCluster({ name: cluster.header?.name ?? '' });
 });
