@@ -30,13 +30,20 @@ function typesIn(value: unknown): string[] {
   );
 }
 
+/** Paths below `services`; the folders of installed packages are not walked. */
+function sourcesOf(service: string): string[] {
+  const files = readdirSync(path.join(services, service, 'src'), { recursive: true, encoding: 'utf8' });
+  return files.map((file) => path.join(service, 'src', file));
+}
+
 const defining = await Promise.all(
   readdirSync(services).map(async (service) => ({ service, types: await definedBy(service) })),
 );
 
 test('jobs are defined where this test looks for them', () => {
-  const elsewhere = readdirSync(services, { recursive: true, encoding: 'utf8' })
-    .filter((file) => /^[^/]+\/src\/.*\.ts$/.test(file) && !/^[^/]+\/src\/jobs\//.test(file))
+  const elsewhere = defining
+    .flatMap(({ service }) => sourcesOf(service))
+    .filter((file) => file.endsWith('.ts') && !/^[^/]+\/src\/jobs\//.test(file))
     .filter((file) => /\bdefineJob[<(]/.test(readFileSync(path.join(services, file), 'utf8')));
   expect(elsewhere).toEqual([]);
   expect(defining.flatMap(({ types }) => types)).toEqual(
