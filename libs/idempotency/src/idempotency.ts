@@ -16,7 +16,7 @@ import {
   runAs,
 } from '@nephos/service';
 import type { Collection, Json, Store, Stored, StoreLog } from '@nephos/store';
-import { digest, type RequestRecord, recordId, requestCollection } from './record.ts';
+import { type AnsweredRequest, digest, type RequestRecord, recordId, requestCollection } from './record.ts';
 
 /** What a method mints and settles before the request is accepted. */
 export interface Accepted<B extends Json> {
@@ -31,12 +31,20 @@ export interface MethodDefinition<B extends Json, R> {
   readonly name: string;
   /**
    * Does it. Called again after a crash, and perhaps by two processes at once: what is there already under the
-   * record's ids is success, what was there and is gone is `goneSince`. May refuse (any error but `Unavailable` and its like) only if it left nothing.
-   * `again`: false only where nobody can have begun on it before.
+   * record's ids is success, what was there and is gone is `goneSince`. May refuse (any error but `Unavailable` and its
+   * like) only if it left nothing.
    */
-  carryOut(record: RequestRecord<B>, again: boolean): Promise<R>;
+  carryOut(record: RequestRecord<B>, round: Round): Promise<R>;
   /** What a repeat gets once it was carried out: the same thing as it is now. */
-  answer(record: RequestRecord<B>): Promise<R>;
+  answer(record: AnsweredRequest): Promise<R>;
+}
+
+/** One go at carrying a request out. */
+export interface Round {
+  /** False only where nobody can have begun on it before. */
+  readonly again: boolean;
+  /** The request as it was sent, for what is not in the record; undefined where nobody asks now: in a sweep. */
+  readonly request: Uint8Array | undefined;
 }
 
 /** What is needed of the call being served. */
@@ -137,7 +145,7 @@ export class Idempotency {
     for (;;) {
       const known = await this.#records.get(id);
       if (known) {
-        const outcome = await this.#repeat(method, known, bodyHash, caller);
+        const outcome = await this.#repeat(method, known, { bodyHash, request }, caller);
         if (outcome) return outcome.result;
         continue;
       }
@@ -146,7 +154,7 @@ export class Idempotency {
       const record = this.#recordOf(method.name, caller, bodyHash, accepted);
       caller.detach();
       const stored = await this.#insert(id, record);
-      const outcome = stored && (await this.#carry(method, stored, false));
+      const outcome = stored && (await this.#carry(method, stored, { again: false, request }));
       if (outcome) return outcome.result;
     }
   }
@@ -197,7 +205,7 @@ export class Idempotency {
   async #repeat(
     method: MethodDefinition<Json, unknown>,
     stored: Stored<RequestRecord>,
-    bodyHash: string,
+    { bodyHash, request }: { readonly bodyHash: string; readonly request: Uint8Array },
     caller: Caller,
   ): Promise<Outcome | undefined> {
     if (stored.value.bodyHash !== bodyHash) {
@@ -205,17 +213,17 @@ export class Idempotency {
     }
     if (stored.value.openSince === undefined) return { result: await method.answer(stored.value) };
     caller.detach();
-    return await this.#carry(method, stored, true);
+    return await this.#carry(method, stored, { again: true, request });
   }
 
   #carry(
     method: MethodDefinition<Json, unknown>,
     stored: Stored<RequestRecord>,
-    again: boolean,
+    round: Round,
   ): Promise<Outcome | undefined> {
     const running = this.#running.get(stored.id);
     if (running) return running;
-    const work = this.#carryOnce(method, stored, again).finally(() => this.#running.delete(stored.id));
+    const work = this.#carryOnce(method, stored, round).finally(() => this.#running.delete(stored.id));
     this.#running.set(stored.id, work);
     return work;
   }
@@ -227,15 +235,15 @@ export class Idempotency {
   async #carryOnce(
     method: MethodDefinition<Json, unknown>,
     { id, value }: Stored<RequestRecord>,
-    again: boolean,
+    round: Round,
   ): Promise<Outcome | undefined> {
-    if (again && (await this.#records.get(id))?.value.openSince === undefined) return undefined;
+    if (round.again && (await this.#records.get(id))?.value.openSince === undefined) return undefined;
     if (this.#done.has(id)) {
       await this.#settle(id, value);
       return undefined;
     }
     try {
-      const result = await method.carryOut(value, again);
+      const result = await method.carryOut(value, round);
       this.#done.add(id);
       await this.#settle(id, value);
       return { result };
@@ -246,9 +254,10 @@ export class Idempotency {
     }
   }
 
-  /** Marks it carried out; puts it back if another process withdrew it after a refusal it met alone. */
+  /** Marks it carried out, without the body that only that needed; puts it back if another process withdrew it after a refusal it met alone. */
   async #settle(id: string, record: RequestRecord): Promise<void> {
-    const { openSince: _open, ...closed } = record;
+    const { openSince: _open, ...rest } = record;
+    const closed = { ...rest, body: null };
     try {
       await this.#records.modify(id, ({ value }) =>
         value.openSince === undefined ? undefined : { value: closed },
@@ -295,7 +304,9 @@ export class Idempotency {
     if (!method)
       return this.#options.log?.warn({ method: name, requestId }, 'an open request of an unknown method');
     try {
-      await runAs({ principal, onBehalfOf, requestId }, () => this.#carry(method, stored, true));
+      await runAs({ principal, onBehalfOf, requestId }, () =>
+        this.#carry(method, stored, { again: true, request: undefined }),
+      );
     } catch (error) {
       this.#options.log?.warn({ method: name, requestId, err: error }, 'an open request was not carried out');
     }

@@ -16,7 +16,8 @@ export type {
   IdempotencyOptions,
   IdempotentMethod,
   MethodDefinition,
+  Round,
 } from './idempotency.ts';
 export { goneSince, openIdempotency } from './idempotency.ts';
-export type { RequestRecord } from './record.ts';
+export type { AnsweredRequest, RequestRecord } from './record.ts';
 export { sweepRequests } from './sweeper.ts';

@@ -20,13 +20,16 @@ export interface RequestRecord<B extends Json = Json> {
   readonly entityUid: string;
   /** Uid of the job that does the work; empty where none is needed. */
   readonly jobUid: string;
-  /** All that carrying it out needs, settled when it was accepted. */
+  /** All that carrying it out needs, settled when it was accepted; null in the store once that is done. */
   readonly body: B;
   /** RFC 3339, on the accepting process's wall clock. */
   readonly createTime: string;
   /** Equal to `createTime` until it was carried out, then missing. */
   readonly openSince?: string;
 }
+
+/** What is left of it once it was carried out. */
+export type AnsweredRequest = Omit<RequestRecord, 'body' | 'openSince'>;
 
 export const requestCollection = defineCollection<RequestRecord>({
   name: 'requests',

@@ -66,11 +66,12 @@ export const orchestrator = defineService({
     const records = await openVmRecords(store, ctx.name, clock);
     const jobs = jobClient(ctx);
 
-    server.add(ZoneServiceDefinition, zonesApi(inventory, idempotency, clock));
-    server.add(PodServiceDefinition, podsApi(inventory, idempotency, clock));
-    server.add(ClusterServiceDefinition, clustersApi(inventory, fleet, idempotency, clock));
-    server.add(HostServiceDefinition, hostsApi({ inventory, fleet, links, idempotency, clock }));
-    server.add(OfferingServiceDefinition, offeringsApi(inventory, idempotency, clock));
+    const standard = { idempotency, clock };
+    server.add(ZoneServiceDefinition, zonesApi(inventory, standard));
+    server.add(PodServiceDefinition, podsApi(inventory, standard));
+    server.add(ClusterServiceDefinition, clustersApi(inventory, fleet, standard));
+    server.add(HostServiceDefinition, hostsApi({ inventory, fleet, links, ...standard }));
+    server.add(OfferingServiceDefinition, offeringsApi(inventory, standard));
     server.add(DeploymentPlannerServiceDefinition, plannerApi(planner, ctx.version));
 
     const { definitions, deps, reconciler } = addVms(ctx, {

@@ -1,13 +1,12 @@
 /** ClusterService. A cluster lies in a pod; its overcommit ratios hold for the ledgers of its hosts. */
-import type { Idempotency } from '@nephos/idempotency';
-import { Cluster, type ClusterServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/cluster';
-import { type Clock, type FieldViolation, type Implementation, refuseFields } from '@nephos/service';
+import { ClusterServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/cluster';
+import { headerFields, type StandardParts, standardMethods } from '@nephos/resources';
+import { type FieldViolation, type Implementation, refuseFields } from '@nephos/service';
 import type { Fleet } from '../adapters/fleet.ts';
 import { applyOvercommit } from '../adapters/overcommit.ts';
 import type { Inventory } from '../inventory.ts';
 import type { ClusterRecord } from '../records/cluster.ts';
 import { referred, zoneWithin } from './references.ts';
-import { headerChangeable, headerFields, SimpleApi } from './simple-resource.ts';
 
 const bounds = {
   cpu: { field: 'cluster.cpu_overcommit_ratio', least: 0.1, most: 64, standard: 4 },
@@ -34,18 +33,16 @@ function outside(ratio: number, { field, least, most }: { field: string; least: 
 export function clustersApi(
   inventory: Inventory,
   fleet: Fleet,
-  idempotency: Idempotency,
-  clock: Clock,
+  parts: StandardParts,
 ): Implementation<typeof ClusterServiceDefinition> {
   const { pods, clusters, hosts } = inventory;
-  const api = new SimpleApi<ClusterRecord, Cluster>(
+  return standardMethods(
     {
-      entity: clusters,
-      contract: 'nephos.orchestration.v1.ClusterService',
+      contract: ClusterServiceDefinition,
       kind: 'Cluster',
-      codec: Cluster,
+      entity: clusters,
       fields: { pod: { path: 'pod', type: 'string' }, ...headerFields },
-      changeable: [...headerChangeable, 'cpu_overcommit_ratio', 'memory_overcommit_ratio'],
+      changeable: ['cpu_overcommit_ratio', 'memory_overcommit_ratio'],
       build: async (message, header) => {
         const pod = await referred(pods, message.pod, 'cluster.pod');
         const within = zoneWithin(header, pod.value.header, 'cluster.header.zone');
@@ -58,20 +55,6 @@ export function clustersApi(
       },
       written: ({ value }) => applyOvercommit(inventory, fleet, value),
     },
-    idempotency,
-    clock,
+    parts,
   );
-  return {
-    createCluster: ({ cluster }, call) => api.create(cluster, call),
-    getCluster: ({ name }) => api.get(name),
-    listClusters: async (request) => {
-      const { messages: clusters, nextPageToken } = await api.list(request);
-      return { clusters, nextPageToken };
-    },
-    updateCluster: ({ cluster, updateMask }, call) => api.update(cluster, updateMask, call),
-    deleteCluster: async ({ name, etag }, call) => {
-      await api.remove(name, etag, call);
-      return {};
-    },
-  };
 }

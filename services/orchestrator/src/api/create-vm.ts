@@ -68,7 +68,7 @@ export class CreateVm {
     this.#parts = parts;
     this.#method = parts.idempotency.method<Json, Operation>({
       name: '/nephos.orchestration.v1.VmService/CreateVm',
-      carryOut: (record, again) => this.#carryOut(record, again),
+      carryOut: (record, { again }) => this.#carryOut(record, again),
       answer: async ({ jobUid }) => operationOf(await parts.jobs.get(jobUid)),
     });
   }

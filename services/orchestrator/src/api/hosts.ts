@@ -1,9 +1,8 @@
 /** HostService. A host lies in a cluster and is served by an agent; its ledger comes after it and goes before it. */
-import type { Idempotency } from '@nephos/idempotency';
-import { Host, type HostServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/host';
+import { type Host, HostServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/host';
+import { findResource, headerFields, type StandardParts, standardMethods } from '@nephos/resources';
 import {
   AlreadyExists,
-  type Clock,
   type FieldViolation,
   type HeaderRecord,
   type Implementation,
@@ -17,7 +16,6 @@ import type { Amounts } from '../domain/planner/host-view.ts';
 import type { Inventory } from '../inventory.ts';
 import type { HostRecord } from '../records/host.ts';
 import { referred, zoneWithin } from './references.ts';
-import { headerChangeable, headerFields, SimpleApi } from './simple-resource.ts';
 
 const nothing: Amounts = { vcpus: 0, memoryBytes: 0, diskBytes: 0 };
 const agentWord = /^[A-Za-z0-9._-]{1,128}$/;
@@ -31,12 +29,10 @@ const fields: ListFields = {
   ...headerFields,
 };
 
-export interface HostsApiParts {
+export interface HostsApiParts extends StandardParts {
   readonly inventory: Inventory;
   readonly fleet: Fleet;
   readonly links: { hostsChanged(): void };
-  readonly idempotency: Idempotency;
-  readonly clock: Clock;
 }
 
 function newHost(header: HeaderRecord, { cluster, agentId, agentHost }: Host): HostRecord {
@@ -65,22 +61,14 @@ function hostFaults({ agentId, agentHost }: Host): FieldViolation[] {
   ];
 }
 
-function simpleHosts({
-  inventory,
-  fleet,
-  links,
-  idempotency,
-  clock,
-}: HostsApiParts): SimpleApi<HostRecord, Host> {
+function standardHosts({ inventory, fleet, links, ...parts }: HostsApiParts) {
   const { clusters, hosts, ledgers } = inventory;
-  return new SimpleApi<HostRecord, Host>(
+  return standardMethods(
     {
-      entity: hosts,
-      contract: 'nephos.orchestration.v1.HostService',
+      contract: HostServiceDefinition,
       kind: 'Host',
-      codec: Host,
+      entity: hosts,
       fields,
-      changeable: headerChangeable,
       build: async (message, header) => {
         refuseFields(hostFaults(message));
         const cluster = await referred(clusters, message.cluster, 'host.cluster');
@@ -94,7 +82,6 @@ function simpleHosts({
         return newHost(zoneWithin(header, cluster.value.header, 'host.header.zone'), message);
       },
       inserted: ({ id }) => openLedger(inventory, id),
-      change: (record) => record,
       usedBy: async (uid) => {
         const claims = await closeLedger(inventory, uid);
         return claims > 0 ? `${claims} VMs placed on it` : undefined;
@@ -112,17 +99,15 @@ function simpleHosts({
         links.hostsChanged();
       },
     },
-    idempotency,
-    clock,
+    parts,
   );
 }
 
 export function hostsApi(parts: HostsApiParts): Implementation<typeof HostServiceDefinition> {
   const { inventory, fleet, clock } = parts;
   const { hosts } = inventory;
-  const api = simpleHosts(parts);
   const setAdmin = async (name: string, admin: HostRecord['admin'], adminReason: string) => {
-    const { id } = await api.find(name);
+    const { id } = await findResource(hosts, name);
     const stored = await hosts.modify(id, (host) =>
       host.admin === admin && host.adminReason === adminReason
         ? undefined
@@ -132,17 +117,7 @@ export function hostsApi(parts: HostsApiParts): Implementation<typeof HostServic
     return hosts.message(stored);
   };
   return {
-    createHost: ({ host }, call) => api.create(host, call),
-    getHost: ({ name }) => api.get(name),
-    listHosts: async (request) => {
-      const { messages, nextPageToken } = await api.list(request);
-      return { hosts: messages, nextPageToken };
-    },
-    updateHost: ({ host, updateMask }, call) => api.update(host, updateMask, call),
-    deleteHost: async ({ name, etag }, call) => {
-      await api.remove(name, etag, call);
-      return {};
-    },
+    ...standardHosts(parts),
     cordonHost: ({ name, reason }) => {
       if (reason.length > longestReason) {
         refuseFields([{ field: 'reason', description: `at most ${longestReason} characters` }]);

@@ -48,7 +48,7 @@ export function operateVm<Request extends Ask>(
 ): (request: Request, call: Call) => Promise<Operation> {
   const method: IdempotentMethod<Json, Operation> = parts.idempotency.method<Json, Operation>({
     name: `/nephos.orchestration.v1.VmService/${verb.method}`,
-    carryOut: (record, again) => carryOut(parts, verb.kind, record, again),
+    carryOut: (record, { again }) => carryOut(parts, verb.kind, record, again),
     answer: async ({ jobUid }) => operationOf(await parts.jobs.get(jobUid)),
   });
   return (request, call) =>

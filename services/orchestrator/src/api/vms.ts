@@ -8,6 +8,7 @@ import {
   StopVmRequest,
   UndeleteVmRequest,
 } from '@nephos/proto/nephos/orchestration/v1/vm';
+import { headerFields } from '@nephos/resources';
 import { fieldInvalid, type Implementation, parseResourceName } from '@nephos/service';
 import { enumField, type ListFields, listPage } from '@nephos/store';
 import type { Vm } from '../domain/vm/vm.ts';
@@ -15,7 +16,6 @@ import type { AgentLinks } from '../ports.ts';
 import { readVmConsole } from './console.ts';
 import { CreateVm, type CreateVmParts } from './create-vm.ts';
 import { type OperateVmParts, operateVm } from './operate-vm.ts';
-import { headerFields } from './simple-resource.ts';
 import { UpdateVm, type UpdateVmParts } from './update-vm.ts';
 
 export interface VmsApiParts extends CreateVmParts, OperateVmParts, UpdateVmParts {

@@ -1,27 +1,21 @@
 /** ZoneService. A zone is in itself: its header's zone is its own name. */
-import type { Idempotency } from '@nephos/idempotency';
-import { Zone, type ZoneServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/zone';
-import { type Clock, type Implementation, refuseFields } from '@nephos/service';
+import { ZoneServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/zone';
+import { type StandardParts, standardMethods } from '@nephos/resources';
+import { type Implementation, refuseFields } from '@nephos/service';
 import type { Inventory } from '../inventory.ts';
-import type { ZoneRecord } from '../records/zone.ts';
-import { headerChangeable, headerFields, SimpleApi } from './simple-resource.ts';
 
 const longestDescription = 1024;
 
 export function zonesApi(
-  inventory: Inventory,
-  idempotency: Idempotency,
-  clock: Clock,
+  { zones, pods, clusters, hosts }: Inventory,
+  parts: StandardParts,
 ): Implementation<typeof ZoneServiceDefinition> {
-  const { zones, pods, clusters, hosts } = inventory;
-  const api = new SimpleApi<ZoneRecord, Zone>(
+  return standardMethods(
     {
-      entity: zones,
-      contract: 'nephos.orchestration.v1.ZoneService',
+      contract: ZoneServiceDefinition,
       kind: 'Zone',
-      codec: Zone,
-      fields: headerFields,
-      changeable: [...headerChangeable, 'description'],
+      entity: zones,
+      changeable: ['description'],
       build: ({ description }, header) => {
         checkDescription(description);
         return { header: { ...header, zone: `zones/${header.uid}` }, description };
@@ -41,22 +35,8 @@ export function zonesApi(
         return used && `${used[0]} ${used[1]}`;
       },
     },
-    idempotency,
-    clock,
+    parts,
   );
-  return {
-    createZone: ({ zone }, call) => api.create(zone, call),
-    getZone: ({ name }) => api.get(name),
-    listZones: async (request) => {
-      const { messages: zones, nextPageToken } = await api.list(request);
-      return { zones, nextPageToken };
-    },
-    updateZone: ({ zone, updateMask }, call) => api.update(zone, updateMask, call),
-    deleteZone: async ({ name, etag }, call) => {
-      await api.remove(name, etag, call);
-      return {};
-    },
-  };
 }
 
 function checkDescription(description: string): void {
