@@ -49,23 +49,28 @@ export interface Creation<T, R> {
    * one that never came, and its repeat is accepted anew.
    */
   readonly complete?: ((record: T, request: Uint8Array | undefined) => T) | undefined;
-  /** Runs after the insert and again in any repeat that finds the request open. */
-  readonly inserted?: ((stored: Stored<T>) => Promise<void> | void) | undefined;
+  /** Runs after the insert and again in any repeat that finds the request open; its outcome is what is answered. */
+  readonly inserted?: (stored: Stored<T>) => Promise<Stored<T>>;
   answer(stored: Stored<T>): R | Promise<R>;
 }
 
 /** Declares a method that makes a record: what `prepare` mints as the body is the record. */
 export function creating<T extends HasHeader, R>(
   idempotency: Idempotency,
-  { name, entity, complete = (record) => record, inserted, answer }: Creation<T, R>,
+  {
+    name,
+    entity,
+    complete = (record) => record,
+    inserted = (stored) => Promise.resolve(stored),
+    answer,
+  }: Creation<T, R>,
 ): IdempotentMethod<Json, R> {
   return idempotency.method<Json, R>({
     name,
     carryOut: async ({ entityUid, body }, { again, request }) => {
       const there = again ? await entity.get(entityUid) : undefined;
       const stored = there ?? (await insertOnce(entity, entityUid, complete(body as unknown as T, request)));
-      await inserted?.(stored);
-      return await answer(stored);
+      return await answer(await inserted(stored));
     },
     answer: async ({ entityUid }) =>
       await answer(await findResource(entity, `${entity.definition.collection}/${entityUid}`)),

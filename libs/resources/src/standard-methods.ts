@@ -41,10 +41,12 @@ type ResponseOf<D extends ServiceContract, N> = N extends keyof Methods<D>
   ? MessageOf<Methods<D>[N]['responseType']>
   : never;
 
-/** Those of the five that the contract has. */
-export type StandardMethods<D extends ServiceContract, K extends string> = Pick<
+type StandardName<K extends string> = `create${K}` | `get${K}` | `list${K}s` | `update${K}` | `delete${K}`;
+
+/** Those of the five that the contract has and that are not the service's own. */
+export type StandardMethods<D extends ServiceContract, K extends string, O = never> = Pick<
   Implementation<D>,
-  Extract<keyof Methods<D>, `create${K}` | `get${K}` | `list${K}s` | `update${K}` | `delete${K}`>
+  Exclude<Extract<keyof Methods<D>, StandardName<K>>, O>
 >;
 
 export interface StandardParts {
@@ -61,8 +63,8 @@ interface Kind<T, M, Q, R> {
   readonly fields?: ListFields;
   /** Paths that an update may name beside those of every header. */
   readonly changeable?: readonly string[];
-  /** Checks the rest of the message and makes the record. Throws `Invalid`, `NotFound`. */
-  build(message: M, header: HeaderRecord, request: Q): T | Promise<T>;
+  /** Checks the rest of the message and makes the record; for CreateX. Throws `Invalid`, `NotFound`. */
+  readonly build?: (message: M, header: HeaderRecord, request: Q) => T | Promise<T>;
   /** Adds what is kept in the record alone; see `Creation.complete`. */
   readonly complete?: (record: T, request: Q | undefined) => T;
   /** Default: the resource. */
@@ -80,12 +82,14 @@ interface Kind<T, M, Q, R> {
   readonly removed?: (uid: string) => void | Promise<void>;
 }
 
-export interface StandardResource<D extends ServiceContract, K extends string, T>
+export interface StandardResource<D extends ServiceContract, K extends string, T, O = never>
   extends Kind<T, ResponseOf<D, `get${K}`>, RequestOf<D, `create${K}`>, ResponseOf<D, `create${K}`>> {
   /** E.g. `ZoneServiceDefinition`. */
   readonly contract: D;
   /** What its methods are named after, e.g. `Zone` of CreateZone. */
   readonly kind: K;
+  /** Those of the five that the service serves in a way of its own. */
+  readonly own?: readonly (O & StandardName<K>)[];
 }
 
 /** The handlers of a kind of resource. Throws `Internal` where the contract has no such kind. */
@@ -93,10 +97,11 @@ export function standardMethods<
   D extends ServiceContract,
   const K extends string,
   T extends HasHeader & Remembering,
->(resource: StandardResource<D, K, T>, parts: StandardParts): StandardMethods<D, K> {
-  const { contract, kind } = resource;
+  const O extends string = never,
+>(resource: StandardResource<D, K, T, O>, parts: StandardParts): StandardMethods<D, K, O> {
+  const { contract, kind, own = [] } = resource;
   const all = new Handlers(contract, kind, resource as unknown as Kind<T, Message, object, unknown>, parts);
-  return all.methods() as unknown as StandardMethods<D, K>;
+  return all.methods(own) as unknown as StandardMethods<D, K, O>;
 }
 
 type Handler = (request: never, call: Call) => Promise<unknown>;
@@ -132,7 +137,7 @@ class Handlers<T extends HasHeader & Remembering> {
     this.#field = resource.field ?? `${kind.charAt(0).toLowerCase()}${kind.slice(1)}`;
   }
 
-  methods(): Record<string, Handler> {
+  methods(own: readonly string[]): Record<string, Handler> {
     const { entity, fields = headerFields } = this.#resource;
     const list = async (request: ListRequest) => {
       const { messages, nextPageToken } = await listResources(entity, request, fields);
@@ -146,7 +151,9 @@ class Handlers<T extends HasHeader & Remembering> {
       [`delete${this.#kind}`]: () => this.#deleting(),
     };
     const { fullName, methods } = this.#contract;
-    const those = Object.entries(declared).filter(([name]) => methods[name] !== undefined);
+    const those = Object.entries(declared).filter(
+      ([name]) => methods[name] !== undefined && !own.includes(name),
+    );
     if (those.length === 0) throw new Internal('INTERNAL', `${fullName} has no ${this.#kind}`);
     return Object.fromEntries(those.map(([name, declare]) => [name, declare()]));
   }
@@ -164,6 +171,7 @@ class Handlers<T extends HasHeader & Remembering> {
   #creating(): Handler {
     const { entity, build, complete, created, inserted, written } = this.#resource;
     const { name, codec } = this.#method('create');
+    if (build === undefined) throw new Internal('INTERNAL', `${name}: nothing says what makes the record`);
     const create = creating<T, unknown>(this.#parts.idempotency, {
       name,
       entity,
@@ -171,6 +179,7 @@ class Handlers<T extends HasHeader & Remembering> {
       inserted: async (stored) => {
         await inserted?.(stored);
         await written?.(stored);
+        return stored;
       },
       answer: created ?? ((stored) => entity.message(stored)),
     });

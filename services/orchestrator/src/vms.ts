@@ -86,7 +86,7 @@ export function addVms(ctx: Context, around: VmSurroundings): VmPart {
   const common = { ...around, vms, volumes, leases, incarnations, projector, operations, clock, log };
   const templates = ctx.clients.of(TemplateServiceDefinition, 'template');
   ctx.server.add(VmServiceDefinition, vmsApi({ ...common, templates }));
-  ctx.server.add(VolumeServiceDefinition, volumesApi(volumes));
+  ctx.server.add(VolumeServiceDefinition, volumesApi(volumes, common));
   const sweeper = new LeaseSweeper(common);
   const leftovers = new Leftovers(common);
   const reconciler = new Reconciler({ ...common, sweeper, leftovers, intervalMs: around.reconcileMs });

@@ -2,52 +2,52 @@
  * CredentialService. A secret exists in the answer to the call that made it and nowhere else: it is made before the
  * request is accepted, handed out only by the process that made it, and what is stored are public keys.
  */
-import type { Idempotency } from '@nephos/idempotency';
 import { issueCredentials, newAccountKey } from '@nephos/nats-accounts';
 import {
   CreateEventCredentialRequest,
-  type CredentialServiceDefinition,
+  CredentialServiceDefinition,
   RewindEventCredentialRequest,
   RotateEventCredentialRequest,
 } from '@nephos/proto/nephos/events/v1/credential';
 import {
-  AlreadyExists,
+  creating,
+  findResource,
+  headerFields,
+  type StandardParts,
+  standardMethods,
+  withCheckedHeader,
+} from '@nephos/resources';
+import {
   type Clock,
   Conflict,
   checkEtag,
-  checkHeader,
   Exhausted,
   fieldInvalid,
   type Implementation,
   newHeader,
   newUid,
-  notFound,
   Precondition,
-  parseResourceName,
   touched,
 } from '@nephos/service';
-import { enumField, type Json, type ListFields, listPage, type Stored } from '@nephos/store';
+import { enumField, type Json, type Stored } from '@nephos/store';
 import { type Authority, withoutKeys } from './authority.ts';
 import type { Reconciler } from './reconciler.ts';
 import { type CredentialRecord, type Credentials, credentialStates, type StartRecord } from './record.ts';
 import { sliceOf, startOf } from './requests.ts';
 
-export interface CredentialParts {
+export interface CredentialParts extends StandardParts {
   readonly credentials: Credentials;
-  readonly idempotency: Idempotency;
-  readonly clock: Clock;
   /** Undefined where this service was not given the keys. */
   readonly issuing: { readonly authority: Authority; readonly reconciler: Reconciler } | undefined;
   readonly limit: number;
 }
 
-const fields: ListFields = {
-  display_name: { path: 'header.displayName', type: 'string' },
-  owner: { path: 'header.owner', type: 'string' },
-  zone: { path: 'header.zone', type: 'string' },
-  state: enumField('state', credentialStates),
-  labels: { path: 'header.labels', type: 'map' },
-};
+const kind = {
+  contract: CredentialServiceDefinition,
+  kind: 'EventCredential',
+  field: 'credential',
+  fields: { ...headerFields, state: enumField('state', credentialStates) },
+} as const;
 
 const service = '/nephos.events.v1.CredentialService';
 
@@ -56,42 +56,33 @@ type Api = Implementation<typeof CredentialServiceDefinition>;
 export function credentialsApi(parts: CredentialParts): Api {
   const { credentials } = parts;
   return {
-    ...creating(parts),
+    ...standardMethods({ ...kind, entity: credentials, own: ['createEventCredential'] }, parts),
+    ...issuance(parts),
     ...rotating(parts),
     ...revoking(parts),
     ...rewinding(parts),
-    getEventCredential: async ({ name }) => credentials.message(await find(credentials, name)),
-    listEventCredentials: async (request) => {
-      const { indexes } = credentials.definition.store;
-      const { items, nextPageToken } = await listPage(credentials, request, { indexes, fields });
-      return { credentials: items.map((stored) => credentials.message(stored)), nextPageToken };
-    },
   };
 }
 
-function creating(parts: CredentialParts): Pick<Api, 'createEventCredential'> {
+function issuance(parts: CredentialParts): Pick<Api, 'createEventCredential'> {
   const { credentials, idempotency, clock } = parts;
-  const settled = async (uid: string): Promise<Stored<CredentialRecord>> =>
-    (await parts.issuing?.reconciler.settle(uid)) ?? (await find(credentials, `eventCredentials/${uid}`));
-  const create = idempotency.method<Json, Stored<CredentialRecord>>({
+  const create = creating<CredentialRecord, Stored<CredentialRecord>>(idempotency, {
     name: `${service}/CreateEventCredential`,
-    async carryOut({ entityUid, body }) {
-      const record = body as unknown as CredentialRecord;
-      await credentials.insert(entityUid, record).catch(async (error: unknown) => {
-        if ((await credentials.get(entityUid)) === undefined) throw asNameTaken(error, record);
-      });
-      return await settled(entityUid);
-    },
-    answer: ({ entityUid }) => find(credentials, `eventCredentials/${entityUid}`),
+    entity: credentials,
+    inserted: async (stored) => (await parts.issuing?.reconciler.settle(stored.id)) ?? stored,
+    answer: (stored) => stored,
   });
   return {
     createEventCredential: async (request, call) => {
       const { authority } = issuing(parts);
       let own: { readonly signer: string; readonly creds: string } | undefined;
       const stored = await create(call, CreateEventCredentialRequest.encode(request).finish(), async () => {
-        const { header: input, slice, expireTime, start } = request.credential ?? {};
-        if (input === undefined) throw fieldInvalid('credential.header', 'is required', true);
-        checkHeader(input, 'credential.header');
+        const {
+          header: input,
+          slice,
+          expireTime,
+          start,
+        } = withCheckedHeader(request.credential, 'credential');
         checkFuture(expireTime, clock);
         const settings = { slice: sliceOf(slice), start: startOf(start, 'credential.start') };
         await checkRoom(parts);
@@ -159,7 +150,7 @@ function rotating(parts: CredentialParts): Pick<Api, 'rotateEventCredential'> {
         return made;
       });
     },
-    answer: ({ entityUid }) => find(credentials, `eventCredentials/${entityUid}`),
+    answer: ({ entityUid }) => findResource(credentials, `eventCredentials/${entityUid}`),
   });
   return {
     rotateEventCredential: async (request, call) => {
@@ -190,7 +181,7 @@ function revoking(parts: CredentialParts): Pick<Api, 'revokeEventCredential'> {
   return {
     revokeEventCredential: async ({ name, etag }, call) => {
       const { authority } = issuing(parts);
-      const { id, eventSeq, value } = await find(credentials, name);
+      const { id, eventSeq, value } = await findResource(credentials, name);
       checkEtag(etag, id, eventSeq);
       const statement = await authority.closing(value.account);
       call.detach();
@@ -211,7 +202,7 @@ function rewinding(parts: CredentialParts): Pick<Api, 'rewindEventCredential'> {
         value.generation < generation && value.state === 'active' ? { start, generation } : undefined,
       );
     },
-    answer: ({ entityUid }) => find(credentials, `eventCredentials/${entityUid}`),
+    answer: ({ entityUid }) => findResource(credentials, `eventCredentials/${entityUid}`),
   });
   return {
     rewindEventCredential: async (request, call) => {
@@ -231,18 +222,11 @@ function issuing({ issuing }: CredentialParts): NonNullable<CredentialParts['iss
   return issuing;
 }
 
-async function find(credentials: Credentials, name: string): Promise<Stored<CredentialRecord>> {
-  const uid = parseResourceName('eventCredentials', name, 'name');
-  const stored = await credentials.get(uid);
-  if (stored === undefined) throw notFound('eventCredentials', uid);
-  return stored;
-}
-
 async function findActive(
   credentials: Credentials,
   { name, etag }: { readonly name: string; readonly etag: string },
 ): Promise<Stored<CredentialRecord>> {
-  const stored = await find(credentials, name);
+  const stored = await findResource(credentials, name);
   checkEtag(etag, stored.id, stored.eventSeq);
   const { state } = stored.value;
   if (state === 'active') return stored;
@@ -269,15 +253,5 @@ function overtaken(): Conflict {
   return new Conflict(
     'REVISION_MISMATCH',
     'the credentials were rotated or ended meanwhile: read them again',
-  );
-}
-
-function asNameTaken(error: unknown, { header }: CredentialRecord): unknown {
-  if (!(error instanceof AlreadyExists) || error.details.metadata?.['index'] !== 'display_name') return error;
-  const name = header.displayName;
-  return new AlreadyExists(
-    'DISPLAY_NAME_TAKEN',
-    `the display name ${JSON.stringify(name)} is taken: choose another`,
-    { metadata: { display_name: name } },
   );
 }

@@ -1,6 +1,6 @@
 /** VolumeService: volumes are made and removed by the jobs of their VMs; here they are read. */
-import type { VolumeServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/volume';
-import { getResource, headerFields, listResources } from '@nephos/resources';
+import { VolumeServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/volume';
+import { headerFields, type StandardParts, standardMethods } from '@nephos/resources';
 import type { Implementation } from '@nephos/service';
 import { enumField, type ListFields } from '@nephos/store';
 import type { VolumeEntities } from '../records/volume.ts';
@@ -16,12 +16,12 @@ const fields: ListFields = {
   zone: headerFields.zone,
 };
 
-export function volumesApi(volumes: VolumeEntities): Implementation<typeof VolumeServiceDefinition> {
-  return {
-    getVolume: (request) => getResource(volumes, request),
-    listVolumes: async (request) => {
-      const { messages, nextPageToken } = await listResources(volumes, request, fields);
-      return { volumes: messages, nextPageToken };
-    },
-  };
+export function volumesApi(
+  volumes: VolumeEntities,
+  parts: StandardParts,
+): Implementation<typeof VolumeServiceDefinition> {
+  return standardMethods(
+    { contract: VolumeServiceDefinition, kind: 'Volume', entity: volumes, fields },
+    parts,
+  );
 }

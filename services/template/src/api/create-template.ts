@@ -3,19 +3,12 @@
  * `template.import`, submitted under a uid that the accepted request minted.
  */
 import path from 'node:path';
-import { goneSince, type Idempotency } from '@nephos/idempotency';
+import type { Idempotency } from '@nephos/idempotency';
 import { type JobClient, operationOf } from '@nephos/jobs';
 import type { Operation } from '@nephos/proto/google/longrunning/operations';
 import { CreateTemplateRequest, type TemplateSource } from '@nephos/proto/nephos/template/v1/template';
-import {
-  AlreadyExists,
-  type Call,
-  checkHeader,
-  fieldInvalid,
-  newHeader,
-  newUid,
-  refuseFields,
-} from '@nephos/service';
+import { insertOnce, withCheckedHeader } from '@nephos/resources';
+import { type Call, fieldInvalid, newHeader, newUid, refuseFields } from '@nephos/service';
 import type { Json } from '@nephos/store';
 import type { Source, TemplateRecord } from '../domain/template.ts';
 import { type ImportDeps, importTemplate } from '../jobs/import.ts';
@@ -38,7 +31,7 @@ export function createTemplate(deps: ImportDeps, jobs: JobClient, idempotency: I
     name: '/nephos.template.v1.TemplateService/CreateTemplate',
     carryOut: async ({ entityUid, jobUid, body, principal, onBehalfOf = '', requestId }) => {
       const { template, source, expectedSha256 } = body as unknown as Body;
-      await insert(deps, entityUid, template);
+      await insertOnce(deps.templates, entityUid, template);
       const job = await jobs.submit(importTemplate, {
         uid: jobUid,
         input: { templateUid: entityUid, source, expectedSha256 },
@@ -68,10 +61,8 @@ async function bodyOf(
   { entityUid, jobUid }: { readonly entityUid: string; readonly jobUid: string },
   { sources, inspector, clock }: ImportDeps,
 ): Promise<Body> {
-  const header = template?.header;
-  if (header === undefined) throw fieldInvalid('template.header', 'is required', true);
-  checkHeader(header, 'template.header');
-  const architecture = template?.architecture || defaultArchitecture;
+  const { header, architecture: asked } = withCheckedHeader(template, 'template');
+  const architecture = asked || defaultArchitecture;
   refuseFields([
     ...(sha256Form.test(expectedSha256)
       ? []
@@ -101,19 +92,5 @@ function sourceOf(source: TemplateSource | undefined): Source {
       return { kind: 'file', path: said.value };
     default:
       throw fieldInvalid('source', 'is required: local_file or built_in', true);
-  }
-}
-
-/** There already under its uid is success: a repeat after a crash. */
-async function insert({ templates }: ImportDeps, uid: string, template: TemplateRecord): Promise<void> {
-  try {
-    await templates.insert(uid, template, { fresh: true });
-  } catch (error) {
-    if (!(error instanceof AlreadyExists)) throw error;
-    if ((await templates.get(uid)) !== undefined) return;
-    if (error.details.metadata?.['index'] === 'id') throw goneSince('templates', uid);
-    const { displayName } = template.header;
-    const text = `the display name ${JSON.stringify(displayName)} is taken: choose another`;
-    throw new AlreadyExists('DISPLAY_NAME_TAKEN', text, { metadata: { display_name: displayName } });
   }
 }

@@ -3,12 +3,12 @@
  * the hash of the whole; what is passed on is kept nowhere.
  */
 import type { ReadTemplateRequest, ReadTemplateResponse } from '@nephos/proto/nephos/template/v1/template';
+import { findResource } from '@nephos/resources';
 import { NotFound, Precondition, refuseFields } from '@nephos/service';
 import type { ContentStore } from '../adapters/content-store.ts';
 import type { Peers } from '../adapters/peers.ts';
 import type { TemplateRecord } from '../domain/template.ts';
 import type { Templates } from '../records/template.ts';
-import { find } from './change-template.ts';
 
 export interface ReadParts {
   readonly templates: Templates;
@@ -21,7 +21,7 @@ export async function* readTemplate(
   { name, offset, length, localOnly }: ReadTemplateRequest,
   signal: AbortSignal,
 ): AsyncGenerator<ReadTemplateResponse> {
-  const { value } = await find(templates, name, 'name');
+  const { value } = await findResource(templates, name);
   if (value.image === undefined) throw notReady(name, value);
   const { sha256, sizeBytes } = value.image;
   if (offset < 0n || offset > BigInt(sizeBytes) || length < 0n) {

@@ -1,12 +1,12 @@
 /** WebhookService: the log of deliveries, and what a person may do with it. */
 import type { WebhookServiceDefinition } from '@nephos/proto/nephos/webhooks/v1/webhook';
+import { findResource } from '@nephos/resources';
 import { fieldInvalid, type Implementation, NotFound, newUid, Precondition } from '@nephos/service';
 import { enumField, type ListFields, listPage } from '@nephos/store';
 import type { DeliveryLog, StoredDelivery } from '../adapters/delivery-log.ts';
 import { type LineParts, send } from '../adapters/line.ts';
 import { again, attempted } from '../domain/webhook.ts';
 import { deliveryIndexes, deliveryMessage } from '../records/delivery.ts';
-import { findWebhook } from './webhooks.ts';
 
 const fields: ListFields = {
   webhook: { path: 'webhook', type: 'string' },
@@ -32,7 +32,7 @@ export function deliveriesApi(
   const { webhooks, log, clock } = parts;
   return {
     pingWebhook: async ({ name }, call) => {
-      const { value: webhook } = await findWebhook(webhooks, name);
+      const { value: webhook } = await findResource(webhooks, name);
       const uid = newUid();
       const event = {
         id: `webhook/${webhook.header.uid}/ping/${uid}`,
@@ -55,7 +55,7 @@ export function deliveriesApi(
       return deliveryMessage(await log.deliveries.insert(uid, attempted(delivery, attempt, 0)), true);
     },
     listWebhookDeliveries: async ({ parent, filter, pageSize, pageToken }) => {
-      const { id } = await findWebhook(webhooks, parent, 'parent');
+      const { id } = await findResource(webhooks, parent, 'parent');
       const own = `webhook = "${id}"`;
       const request = { filter: filter === '' ? own : `${own} AND ${filter}`, pageSize, pageToken };
       const { items, nextPageToken } = await listPage(log.deliveries, request, {
@@ -102,10 +102,10 @@ async function findDelivery(log: DeliveryLog, name: string): Promise<StoredDeliv
 async function meant({ webhooks, log }: DeliveriesApiParts, name: string) {
   if (nameForm.test(name)) {
     const delivery = await findDelivery(log, name);
-    const { value } = await findWebhook(webhooks, `webhooks/${delivery.value.webhook}`);
+    const { value } = await findResource(webhooks, `webhooks/${delivery.value.webhook}`);
     return { webhook: value, deliveries: [delivery] };
   }
-  const { id, value } = await findWebhook(webhooks, name);
+  const { id, value } = await findResource(webhooks, name);
   return { webhook: value, deliveries: log.all(id, 'dead') };
 }
 

@@ -19,6 +19,8 @@ export interface WebhookRecord {
   readonly fromPlace?: number;
   /** The newest first. */
   readonly secrets: readonly SigningSecret[];
+  /** The last requests that changed it, see @nephos/idempotency. */
+  readonly requests?: readonly string[];
   /** Set while no attempt goes well, or where the endpoint said that it is gone. */
   readonly failure?: { readonly since: string; readonly message: string };
 }
