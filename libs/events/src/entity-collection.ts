@@ -3,9 +3,8 @@
  * See entity.ts for what holds.
  */
 
-import { type Clock, Conflict, Internal, NotFound } from '@nephos/service';
+import { type Clock, Conflict, currentTraceparent, Internal, NotFound } from '@nephos/service';
 import type { Collection, Json, Store, Stored } from '@nephos/store';
-import { trace } from '@opentelemetry/api';
 import { changedPaths, type JsonObject } from './changes.ts';
 import type { EventPayload } from './cloudevent.ts';
 import { EncodedPayload } from './encoded-payload.ts';
@@ -204,11 +203,4 @@ class Entity<T, M> implements EntityCollection<T, M> {
 function checkRevision(current: Stored<unknown>, expected: number | undefined): void {
   if (expected === undefined || current.revision === expected) return;
   throw new Conflict('REVISION_MISMATCH', `revision is ${current.revision}, not ${expected}`);
-}
-
-/** W3C trace context of the span under way, if any. */
-function currentTraceparent(): string | undefined {
-  const span = trace.getActiveSpan()?.spanContext();
-  if (!span) return undefined;
-  return `00-${span.traceId}-${span.spanId}-${span.traceFlags.toString(16).padStart(2, '0')}`;
 }

@@ -3,9 +3,9 @@
  * id, job id, trace and span. The values of secrets never leave: they are struck out of the finished line, so
  * it does not matter how they came into it. Not buffered: a process that dies has said all it had to say.
  */
-import { trace } from '@opentelemetry/api';
 import { destination, type Logger, pino } from 'pino';
 import { currentOrigin, currentTrace } from './context.ts';
+import { activeSpan } from './metadata.ts';
 
 export type { Logger } from 'pino';
 
@@ -49,7 +49,7 @@ function originFields(): Record<string, string> {
   const { requestId, jobId } = currentOrigin();
   if (requestId !== undefined) fields['request_id'] = requestId;
   if (jobId !== undefined) fields['job_id'] = jobId;
-  const span = trace.getSpanContext(currentTrace());
+  const span = activeSpan(currentTrace());
   if (span !== undefined) {
     fields['trace_id'] = span.traceId;
     fields['span_id'] = span.spanId;

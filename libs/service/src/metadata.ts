@@ -3,7 +3,14 @@
  * OpenTelemetry's context. They pass on even where no SDK records spans.
  */
 import { Metadata } from '@grpc/grpc-js';
-import { type Context, createTraceState, ROOT_CONTEXT, trace } from '@opentelemetry/api';
+import {
+  type Context,
+  createTraceState,
+  isSpanContextValid,
+  ROOT_CONTEXT,
+  type SpanContext,
+  trace,
+} from '@opentelemetry/api';
 
 export const metadataKeys = {
   requestId: 'nephos-request-id',
@@ -40,18 +47,25 @@ const traceparentForm = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2}
 export function traceOf(traceparent: string | undefined, tracestate?: string): Context {
   const match = traceparent === undefined ? null : traceparentForm.exec(traceparent);
   if (match?.[1] === undefined || match[2] === undefined || match[3] === undefined) return ROOT_CONTEXT;
-  return trace.setSpanContext(ROOT_CONTEXT, {
+  const span = {
     traceId: match[1],
     spanId: match[2],
     traceFlags: Number.parseInt(match[3], 16),
     isRemote: true,
     ...(tracestate === undefined ? {} : { traceState: createTraceState(tracestate) }),
-  });
+  };
+  return isSpanContextValid(span) ? trace.setSpanContext(ROOT_CONTEXT, span) : ROOT_CONTEXT;
+}
+
+/** The span active in the context, unless it is one that nobody records and that continues no trace: all zeros. */
+export function activeSpan(context: Context): SpanContext | undefined {
+  const span = trace.getSpanContext(context);
+  return span !== undefined && isSpanContextValid(span) ? span : undefined;
 }
 
 /** `00-<trace>-<span>-<flags>` of the span active in the context; undefined outside of any. */
 export function traceparentOf(context: Context): string | undefined {
-  const span = trace.getSpanContext(context);
+  const span = activeSpan(context);
   if (span === undefined) return undefined;
   return `00-${span.traceId}-${span.spanId}-${span.traceFlags.toString(16).padStart(2, '0')}`;
 }

@@ -106,6 +106,25 @@ describe('logs', () => {
 });
 
 describe('spans', () => {
+  test('a span that nobody records, and that is of no trace, is handed on to nobody', async () => {
+    const seen: (string | undefined)[] = [];
+    await using echo = await startEcho({
+      say: async (request) => {
+        seen.push(currentTraceparent());
+        return request;
+      },
+    });
+    const { tracer } = echo.caller.context.telemetry;
+    await tracer.startActiveSpan('work', async (span) => {
+      expect(currentTraceparent()).toBeUndefined();
+      await echo.client.say({});
+      span.end();
+    });
+    const zeros = `00-${'0'.repeat(32)}-${'0'.repeat(16)}-00`;
+    await runAs({ traceparent: zeros }, () => echo.client.say({}));
+    expect(seen).toEqual([undefined, undefined]);
+  });
+
   test('a call over two hops is one trace: caller, server, caller, server', async () => {
     const exporter = new InMemorySpanExporter();
     const tracerProvider = new TracerProvider({ spanProcessors: [new SimpleSpanProcessor({ exporter })] });
