@@ -7,7 +7,7 @@ import type { NephosError } from './errors.ts';
 /** Calls to one service, by its name in the directory. */
 export interface CalleeCount {
   readonly service: string;
-  /** Calls that ended; one that was tried again counts once. */
+  /** Unary calls that ended, one that was tried again once, and streams that began. */
   readonly calls: number;
   /** Those that the callee or the way to it failed; what a callee refused is no failure. */
   readonly failures: number;

@@ -16,12 +16,15 @@ export class Channel {
   /** Calls wait for a connection until their deadline. */
   readonly waitForReady: boolean;
   readonly tally: CallTally;
+  /** The service that is called here, by its name in the directory; undefined where nobody said. */
+  readonly service: string | undefined;
   readonly #calls = new Set<UnderWay>();
   #closed = false;
 
-  constructor(grpc: GrpcClient, waitForReady: boolean, since: Date) {
+  constructor(grpc: GrpcClient, waitForReady: boolean, since: Date, service?: string) {
     this.grpc = grpc;
     this.waitForReady = waitForReady;
+    this.service = service;
     this.tally = { calls: 0, failures: 0, since };
   }
 

@@ -7,7 +7,7 @@ import type { CallOptions } from './call.ts';
 import type { Channel } from './channel.ts';
 import {
   type ClientEnvironment,
-  count,
+  countFailure,
   encode,
   endObservation,
   failureOf,
@@ -73,16 +73,16 @@ export function clientStream(method: Method, channel: Channel, env: ClientEnviro
       },
     );
     channel.began(surface);
+    channel.tally.calls += 1;
     using _watch = onAbort(call.signals, () => surface.cancel());
     const sending = startSending(requests, surface, method);
     try {
       const answer = method.responseType.decode(await promise);
-      count(call, undefined);
       endObservation(call, undefined);
       return answer;
     } catch (error) {
       const failure = sending.failure()?.thrown ?? failureOf(error, call);
-      count(call, failure);
+      countFailure(call, failure);
       endObservation(call, failure);
       throw failure;
     } finally {
@@ -102,6 +102,7 @@ async function* answers(
   sending?: Sending,
 ): AsyncGenerator<unknown> {
   call.channel.began(surface);
+  call.channel.tally.calls += 1;
   using _watch = onAbort(call.signals, () => surface.cancel());
   // The status comes as an error event, also after the reader has left.
   surface.on('error', () => {});
@@ -120,7 +121,7 @@ async function* answers(
     if (!ended) surface.cancel();
     call.channel.ended(surface);
     sending?.over();
-    count(call, failure);
+    countFailure(call, failure);
     endObservation(call, failure);
   }
 }

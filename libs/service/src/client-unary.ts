@@ -10,7 +10,7 @@ import { Internal, NephosError } from './errors.ts';
 import {
   abortReason,
   type ClientEnvironment,
-  count,
+  countFailure,
   encode,
   endObservation,
   failureOf,
@@ -131,7 +131,8 @@ export function unary(method: Method, channel: Channel, env: ClientEnvironment) 
     const answer = attempt(method, bytes, call).catch((error: unknown) =>
       again(method, bytes, { ...call, env, attempts: options.attempts ?? defaultAttempts }, error).catch(
         (last: unknown) => {
-          count(call, last);
+          call.channel.tally.calls += 1;
+          countFailure(call, last);
           throw last;
         },
       ),

@@ -15,6 +15,8 @@ import { newUid } from './uid.ts';
 export interface TargetOptions {
   /** Only instances that carry all of these. */
   readonly labels?: Labels;
+  /** Whose address the target is, where it is one: calls count as calls of that service. */
+  readonly service?: string;
 }
 
 export interface Clients {
@@ -53,22 +55,25 @@ export class ChannelClients implements Clients, Disposable {
     this.#instanceId = instanceId;
   }
 
-  of<D extends ServiceContract>(definition: D, target: string, { labels }: TargetOptions = {}): Client<D> {
+  of<D extends ServiceContract>(
+    definition: D,
+    target: string,
+    { labels, service }: TargetOptions = {},
+  ): Client<D> {
     const uri = callTarget(target, labels);
     const made = this.#clients.get(uri) ?? new WeakMap<ServiceContract, unknown>();
     this.#clients.set(uri, made);
     const client =
       (made.get(definition) as Client<D> | undefined) ??
-      makeClient(definition, this.#channel(uri), this.#env);
+      makeClient(definition, this.#channel(uri, service), this.#env);
     made.set(definition, client);
     return client;
   }
 
-  /** Which services were called by name so far, ordered by name. */
+  /** Which services were called so far, ordered by name. */
   callees(): readonly CalleeCount[] {
     const byService = new Map<string, CalleeCount>();
-    for (const [uri, { tally }] of this.#channels) {
-      const service = serviceOf(uri);
+    for (const { service, tally } of this.#channels.values()) {
       if (service === undefined || tally.calls === 0) continue;
       const { calls, failures, since } = byService.get(service) ?? {
         calls: 0,
@@ -92,7 +97,7 @@ export class ChannelClients implements Clients, Disposable {
     this.#clients.clear();
   }
 
-  #channel(uri: string): Channel {
+  #channel(uri: string, service = serviceOf(uri)): Channel {
     if (this.#closed) throw new Error('the service has stopped: it calls nobody any more');
     let channel = this.#channels.get(uri);
     if (channel === undefined) {
@@ -100,7 +105,7 @@ export class ChannelClients implements Clients, Disposable {
         ...channelOptions,
         [instanceOption]: this.#instanceId,
       });
-      channel = new Channel(grpc, uri.startsWith('nephos:'), this.#env.clock.now());
+      channel = new Channel(grpc, uri.startsWith('nephos:'), this.#env.clock.now(), service);
       this.#channels.set(uri, channel);
     }
     return channel;

@@ -99,9 +99,8 @@ export function encode(type: MessageType<unknown>, value: unknown): Buffer {
   return toBuffer(type.encode(type.fromPartial(value as object)).finish());
 }
 
-/** Counts a call that has ended. */
-export function count({ channel: { tally } }: Outgoing, error: unknown): void {
-  tally.calls += 1;
+/** Counts what a call failed with where the callee, or the way to it, is at fault. */
+export function countFailure({ channel: { tally } }: Outgoing, error: unknown): void {
   if (error instanceof NephosError && isFailure(error)) tally.failures += 1;
 }
 

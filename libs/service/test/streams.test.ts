@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { Cancelled, Denied } from '../src/index.ts';
-import { collect, startEcho } from './echo.ts';
+import { collect, EchoDefinition, startEcho } from './echo.ts';
 
 describe('streams', () => {
   test('all four kinds of method', async () => {
@@ -13,6 +13,26 @@ describe('streams', () => {
     expect(reasons(await collect(echo.client.count({ reason: '3' })))).toEqual(['0', '1', '2']);
     expect((await echo.client.gather(three())).reason).toBe('a,b,c');
     expect(reasons(await collect(echo.client.chat(three())))).toEqual(['a!', 'b!', 'c!']);
+  });
+
+  test('a stream counts as a call from its start, at an address as well where its service was said', async () => {
+    await using echo = await startEcho();
+    const { clients, callees } = echo.caller.context;
+    const client = clients.of(EchoDefinition, echo.target.replace('127.0.0.1', 'localhost'), {
+      service: 'echo',
+    });
+    const requests = Promise.withResolvers<{ reason: string }>();
+    const talk = client.chat(
+      (async function* () {
+        yield await requests.promise;
+      })(),
+    );
+    const first = talk[Symbol.asyncIterator]().next();
+    expect(callees()).toMatchObject([{ service: 'echo', calls: 1, failures: 0 }]);
+    requests.resolve({ reason: 'a' });
+    expect((await first).value).toMatchObject({ reason: 'a!' });
+    await client.say({});
+    expect(callees()).toMatchObject([{ service: 'echo', calls: 2, failures: 0 }]);
   });
 
   test('a reader that leaves cancels the handler, and its generator is closed', async () => {

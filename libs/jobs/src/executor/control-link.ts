@@ -103,7 +103,7 @@ export class ControlLink implements ReportSink {
   async #connect(signal: AbortSignal): Promise<void> {
     const { clients, clock, owner } = this.#options;
     const frames = new Frames<ExecutorReport>(textOf);
-    const service = clients.of(ExecutorServiceDefinition, this.address);
+    const service = clients.of(ExecutorServiceDefinition, this.address, { service: 'job-control' });
     let beat: Disposable | undefined;
     try {
       frames.push({ report: { $case: 'hello', value: owner.hello(this) } });

@@ -48,7 +48,7 @@ export class Peers implements Disposable {
   }
 
   async #ask(address: string, uids: readonly string[]): Promise<Job[]> {
-    const peer = this.#options.clients.of(JobPeerServiceDefinition, address);
+    const peer = this.#options.clients.of(JobPeerServiceDefinition, address, { service: 'job-control' });
     try {
       return (await peer.showJobs({ uids }, { deadlineMs: patienceMs })).jobs;
     } catch {

@@ -133,7 +133,7 @@ export class Router {
   }
 
   #peer({ address }: Owner): Peer {
-    return this.#options.clients.of(JobServiceDefinition, address);
+    return this.#options.clients.of(JobServiceDefinition, address, { service: 'job-control' });
   }
 
   /** Aborts when another owns the partition: one that stands still would keep its callers waiting. */

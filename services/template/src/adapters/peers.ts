@@ -36,7 +36,7 @@ export class Peers {
   async *read({ name, offset, end, signal }: Range): AsyncGenerator<Piece> {
     let at = offset;
     for (const { address } of await this.#others()) {
-      const client = this.#clients.of(TemplateServiceDefinition, address);
+      const client = this.#clients.of(TemplateServiceDefinition, address, { service: 'template' });
       const request = { name, offset: BigInt(at), length: BigInt(end - at), localOnly: true };
       try {
         for await (const piece of client.readTemplate(request, { signal })) {
