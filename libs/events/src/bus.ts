@@ -7,7 +7,7 @@ import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManage
 import { AuthorizationError, type NatsConnection } from '@nats-io/nats-core';
 import { connect, credsAuthenticator } from '@nats-io/transport-node';
 import { credsReader } from '@nephos/nats-accounts';
-import type { Clock } from '@nephos/service';
+import { type Clock, Precondition } from '@nephos/service';
 import type { EventsContext, EventsLog } from './context.ts';
 import { answerDiscovery, type Discoverable } from './discovery.ts';
 import { Publisher } from './publisher.ts';
@@ -38,7 +38,7 @@ export interface Bus extends AsyncDisposable {
 }
 
 export interface BusOptions extends EventsContext {
-  /** Comma-separated, e.g. `nats://127.0.0.1:4222`. */
+  /** The servers, comma-separated, e.g. `nats://a:4222,nats://b:4222`; whichever is there serves. */
   readonly nats: string;
   /** File of credentials, read at each connection; empty or left out where the broker asks for none. */
   readonly natsCreds?: string | undefined;
@@ -233,7 +233,9 @@ class NatsBus implements Bus {
         if (!overtaken()) this.#open(connection, jsm, incarnation);
         return;
       } catch (error) {
-        if (tries % 40 === 0) this.log.warn({ error, tries }, 'the broker has no streams for us yet');
+        // A setting that the broker cannot meet is not waited out: an operator is to hear of it at once.
+        if (error instanceof Precondition && tries === 1) this.log.error({ error }, error.message);
+        else if (tries % 40 === 0) this.log.warn({ error, tries }, 'the broker has no streams for us yet');
         await this.clock.sleep(retryMs, this.#closing.signal).catch(() => undefined);
       }
     }

@@ -46,7 +46,7 @@ export async function* listDeadLetters(
 export async function getDeadLetter(session: Session, letterId: string): Promise<KeptDeadLetter | undefined> {
   const seq = Number(/^(\d{1,15})-[0-9a-z]{1,12}$/.exec(letterId)?.[1] ?? 0);
   if (seq < 1) return undefined;
-  const message = await session.jsm.direct.getMessage(streams.deadLetters, { seq });
+  const message = await session.jsm.streams.getMessage(streams.deadLetters, { seq });
   if (!message) return undefined;
   const letter = letterOf(message.subject, message.seq, message.time, message.header, message.string());
   return letter?.letterId === letterId ? letter : undefined;

@@ -48,7 +48,7 @@ export async function redriveDeadLetter(
   const place = await putDeadLetter(session, again);
   // Only now: a crash between leaves two letters of one event, never none.
   await dropDeadLetter(session, letter);
-  const stored = await session.jsm.direct.getMessage(streams.deadLetters, { seq: place });
+  const stored = await session.jsm.streams.getMessage(streams.deadLetters, { seq: place });
   return { outcome: 'failed', reason, newLetterId: stored ? letterIdOf(place, stored.time) : '' };
 }
 

@@ -104,7 +104,7 @@ export class DurableConsumer {
 
   /** The message at a place of the stream, as if it were delivered again. */
   async read(session: Session, place: number): Promise<Omit<Incoming, 'kind'> | undefined> {
-    const message = await session.jsm.direct.getMessage(this.#stream, { seq: place });
+    const message = await session.jsm.streams.getMessage(this.#stream, { seq: place });
     return message ? { message, ...this.#acksOf(session, place) } : undefined;
   }
 

@@ -148,6 +148,6 @@ class Follower {
 async function placeOfState({ jsm }: Session): Promise<number> {
   const { state } = await jsm.streams.info(streams.state);
   if (state.messages === 0) return 0;
-  const last = await jsm.direct.getMessage(streams.state, { seq: state.last_seq });
+  const last = await jsm.streams.getMessage(streams.state, { seq: state.last_seq });
   return sourcePlace(last?.header);
 }

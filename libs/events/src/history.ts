@@ -1,6 +1,7 @@
 /**
  * Reads from the streams beside a subscription: what a gap hides, the latest state of one entity, a range.
  * Nothing is kept; every function may throw when the session is lost, and is then called again in the next.
+ * Single messages are asked of the stream's leader, not the direct way: a copy that lags would call one missing.
  */
 import {
   type Consumer,
@@ -43,7 +44,7 @@ export async function nextOf(
 ): Promise<StreamedEvent | undefined> {
   for (let seq = fromStreamSequence; ; ) {
     const query = { seq, next_by_subj: subjectOf(tree, entity) };
-    const message = await session.jsm.direct.getMessage(streamOf(tree), query);
+    const message = await session.jsm.streams.getMessage(streamOf(tree), query);
     if (!message) return undefined;
     const found = decoded(message);
     if (found) return found;
@@ -60,7 +61,7 @@ export async function latestOf(
   const query = { last_by_subj: subjectOf(tree, entity) };
   const sources = tree === 'jobs' ? [streams.jobEvents] : [streams.events, streams.state];
   for (const stream of sources) {
-    const message = await session.jsm.direct.getMessage(stream, query);
+    const message = await session.jsm.streams.getMessage(stream, query);
     const found = message ? decoded(message) : undefined;
     if (found) return found;
   }

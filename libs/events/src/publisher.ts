@@ -108,7 +108,8 @@ export class Publisher implements Disposable {
       duplicate?: boolean;
       error?: { description: string };
     };
-    if (ack.error || ack.seq === undefined) {
+    // Sequence 0: a repeat of what a cluster has taken in and not agreed upon, and may never agree upon.
+    if (ack.error || ack.seq === undefined || ack.seq === 0) {
       return this.#fail(key, `the broker refused the message: ${ack.error?.description ?? 'no sequence'}`);
     }
     this.#inFlight.delete(key);

@@ -133,6 +133,6 @@ async function hasLost(session: Session, known: Position): Promise<boolean> {
   const { state } = await session.jsm.streams.info(streams.events);
   if (known.streamSequence > state.last_seq) return true;
   if (known.streamSequence < state.first_seq) return false;
-  const message = await session.jsm.direct.getMessage(streams.events, { seq: known.streamSequence });
+  const message = await session.jsm.streams.getMessage(streams.events, { seq: known.streamSequence });
   return message !== null && message.header.get('Nats-Msg-Id') !== known.messageId;
 }

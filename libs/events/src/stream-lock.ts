@@ -13,17 +13,23 @@ const abandonedMs = 30_000;
 /** What the broker says of a stream that exists with another configuration. */
 const nameInUse = 10058;
 
+interface Locksmith {
+  readonly jsm: JetStreamManager;
+  readonly clock: Clock;
+  /** Copies of the lock. */
+  readonly replicas: number;
+}
+
 /** Throws what the work or the broker threw. */
 export async function whileAlone(
-  jsm: JetStreamManager,
-  clock: Clock,
+  { jsm, clock, replicas }: Locksmith,
   work: () => Promise<void>,
 ): Promise<void> {
   let seen: { readonly owner: string; readonly since: number } | undefined;
-  while (!(await take(jsm))) {
+  while (!(await take(jsm, replicas))) {
     const owner = await ownerOf(jsm);
     const now = clock.monotonic();
-    if (owner !== undefined && owner !== seen?.owner) seen = { owner, since: now };
+    if (owner !== seen?.owner) seen = { owner, since: now };
     if (seen && now - seen.since > abandonedMs) await letGo(jsm);
     await clock.sleep(lookMs);
   }
@@ -34,9 +40,11 @@ export async function whileAlone(
   }
 }
 
-async function take(jsm: JetStreamManager): Promise<boolean> {
+async function take(jsm: JetStreamManager, replicas: number): Promise<boolean> {
+  const description = newUid();
+  const kept = { storage: 'memory', num_replicas: replicas } as const;
   try {
-    await jsm.streams.add({ name, subjects: ['nephos-mending'], storage: 'memory', description: newUid() });
+    await jsm.streams.add({ name, subjects: ['nephos-mending'], ...kept, description });
     return true;
   } catch (error) {
     if (error instanceof JetStreamApiError && error.code === nameInUse) return false;
@@ -44,11 +52,12 @@ async function take(jsm: JetStreamManager): Promise<boolean> {
   }
 }
 
-async function ownerOf(jsm: JetStreamManager): Promise<string | undefined> {
+/** Empty where the broker cannot say, as of a lock whose servers are down. */
+async function ownerOf(jsm: JetStreamManager): Promise<string> {
   try {
-    return (await jsm.streams.info(name)).config.description;
+    return (await jsm.streams.info(name)).config.description ?? '';
   } catch (error) {
-    if (error instanceof JetStreamApiError) return undefined;
+    if (error instanceof JetStreamApiError) return '';
     throw error;
   }
 }

@@ -2,8 +2,8 @@
  * The streams and their bounds.
  * NEPHOS_EVENTS holds the changes of entities for a while, NEPHOS_STATE the last change of each for good (it is
  * fed by NEPHOS_EVENTS inside the broker), NEPHOS_JOB_EVENTS those of jobs for a short while,
- * NEPHOS_DEAD_LETTERS what subscribers gave up on. Made where missing, never altered: bounds set by an operator
- * stay. A state stream older than its events is made anew with them; relays then state all entities again.
+ * NEPHOS_DEAD_LETTERS what subscribers gave up on. Made where missing; bounds set by an operator stay, and nothing is
+ * altered but the number of copies, which is raised to what is asked for and never lowered. A state stream older than its events is made anew with them; relays then state all entities again.
  */
 import {
   JetStreamApiCodes,
@@ -13,7 +13,7 @@ import {
   type StreamInfo,
 } from '@nats-io/jetstream';
 import { nanos } from '@nats-io/nats-core';
-import type { Clock } from '@nephos/service';
+import { type Clock, Precondition } from '@nephos/service';
 import type { EventsLog } from './context.ts';
 import { whileAlone } from './stream-lock.ts';
 import { type EventTree, subjectRoots } from './subject.ts';
@@ -99,10 +99,12 @@ export async function ensureStreams(
 ): Promise<Incarnation> {
   const wanted = configs(options);
   const found = await lookUpAll(jsm, wanted);
+  await raiseReplicas(jsm, [...found.values()], options.replicas ?? 1, log);
   const isWhole = found.size === wanted.length && !isOlder(found);
   if (isWhole) return incarnationOf(found);
   if (isOlder(found) || lacksEarlier(wanted, found)) {
-    await whileAlone(jsm, clock, async () => await mend(jsm, wanted, log, clock));
+    const { replicas = 1 } = options;
+    await whileAlone({ jsm, clock, replicas }, async () => await mend(jsm, wanted, log, clock));
   }
   // Those that were never made: whoever makes them, and how often, comes to the same.
   else for (const config of wanted) if (!found.has(config.name)) await make(jsm, config, log);
@@ -178,13 +180,60 @@ async function make(jsm: JetStreamManager, config: WantedStream, log: EventsLog)
   log.info({ stream: config.name }, 'making a stream');
   try {
     return await jsm.streams.add(config);
-  } catch (error) {
-    if (config.max_bytes === undefined) throw error;
+  } catch (refusal) {
     // The broker refuses bounds larger than its disk; age then bounds the stream alone.
+    if (config.max_bytes === undefined) throw asTooFewServers(refusal, config.num_replicas);
+    const made = await jsm.streams.add({ ...config, max_bytes: -1 }).catch((error: unknown) => {
+      throw asTooFewServers(error, config.num_replicas);
+    });
     log.warn(
-      { stream: config.name, error },
-      'the broker refused the bound in bytes: making the stream without it',
+      { stream: config.name, error: refusal },
+      'the broker refused the bound in bytes: it is left out',
     );
-    return await jsm.streams.add({ ...config, max_bytes: -1 });
+    return made;
   }
+}
+
+/**
+ * Raises the copies that streams have: they may be from before the broker became a cluster, or made by somebody who
+ * did not know how many there should be. Safe to run from many processes at once. What the broker has no servers for
+ * goes on as it is, and is said at each look.
+ */
+export async function raiseReplicas(
+  jsm: JetStreamManager,
+  found: readonly Pick<StreamInfo, 'config' | 'cluster'>[],
+  replicas: number,
+  log: Pick<EventsLog, 'error'>,
+): Promise<void> {
+  for (const { config, cluster } of found) {
+    // A server alone (2.9) takes the number and makes no copy: what its streams say of copies cannot be relied on.
+    const copies = cluster === undefined ? 1 : config.num_replicas;
+    if (copies >= replicas) continue;
+    try {
+      if (cluster === undefined) throw tooFew(replicas, 'it is one server alone');
+      await jsm.streams.update(config.name, { num_replicas: replicas });
+    } catch (refusal) {
+      const error = asTooFewServers(refusal, replicas);
+      if (!(error instanceof Precondition)) throw error;
+      return log.error({ stream: config.name, error }, error.message);
+    }
+  }
+}
+
+/** The broker's words for too few servers: that it is no cluster, and that it has no place for a copy. */
+const tooFewServers: readonly number[] = [10074, 10005];
+
+/** The error in an operator's words, where that is what the broker says. */
+function asTooFewServers(error: unknown, replicas = 1): unknown {
+  if (replicas === 1 || !(error instanceof JetStreamApiError) || !tooFewServers.includes(error.code))
+    return error;
+  return tooFew(replicas, error.message, error);
+}
+
+function tooFew(replicas: number, why: string, cause?: Error): Precondition {
+  return new Precondition(
+    'STATE_FORBIDS',
+    `NEPHOS_NATS_REPLICAS asks for ${replicas} copies, and the broker has too few servers, or no room, for them: ${why}`,
+    { cause },
+  );
 }

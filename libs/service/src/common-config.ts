@@ -38,10 +38,16 @@ const commonSchema = {
     description: 'sqlite://<file> or mongodb://…; a file in the data folder by default',
     default: '',
   }),
-  nats: config.url({
-    description: 'the broker',
+  nats: config.urls({
+    description: 'the broker, or the servers of its cluster, comma-separated',
     default: 'nats://127.0.0.1:4222',
     schemes: ['nats', 'tls', 'ws', 'wss'],
+  }),
+  natsReplicas: config.integer({
+    description: 'copies of each stream that the brokers keep; 3 on a cluster of three servers or more',
+    default: 1,
+    min: 1,
+    max: 5,
   }),
   natsCreds: config.text({
     description: 'file of NATS credentials, read at each connection; none where the broker asks for none',

@@ -88,14 +88,17 @@ export const config = {
 
   url: (options: Described<string> & { readonly schemes?: readonly string[] }) =>
     field(options, (text) => {
-      const scheme = /^([a-z][a-z0-9+.-]*):\/\//.exec(text)?.[1];
-      const allowed = options.schemes;
-      if (scheme === undefined || (allowed !== undefined && !allowed.includes(scheme))) {
-        throw new Error(
-          `a URL${allowed === undefined ? '' : ` that starts with ${allowed.join(':// or ')}://`}`,
-        );
-      }
+      if (!isUrl(text, options.schemes)) throw new Error(`a URL${schemesIn(options.schemes)}`);
       return text;
+    }),
+
+  /** One or more, comma-separated; parsed, they stand side by side without blanks. */
+  urls: (options: Described<string> & { readonly schemes?: readonly string[] }) =>
+    field(options, (text) => {
+      const all = text.split(',').map((url) => url.trim());
+      if (!all.every((url) => isUrl(url, options.schemes)))
+        throw new Error(`URLs, comma-separated, each${schemesIn(options.schemes)}`);
+      return all.join();
     }),
 
   /** Made absolute against the working directory. */
@@ -104,6 +107,15 @@ export const config = {
   secret: (options: Omit<Described<string>, 'default'> & { readonly default?: Secret }) =>
     field(options, (text) => new Secret(text), true),
 } as const;
+
+function isUrl(text: string, allowed: readonly string[] | undefined): boolean {
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//.exec(text)?.[1];
+  return scheme !== undefined && URL.canParse(text) && (allowed?.includes(scheme) ?? true);
+}
+
+function schemesIn(allowed: readonly string[] | undefined): string {
+  return allowed === undefined ? '' : ` that starts with ${allowed.join(':// or ')}://`;
+}
 
 /** `maxVolumes` → `MAX_VOLUMES`. */
 function upperSnake(key: string): string {

@@ -90,6 +90,26 @@ describe('values', () => {
   });
 });
 
+test('several URLs are each checked, and the wrong one is told without its password', () => {
+  const schema = { nats: config.urls({ description, schemes: ['nats', 'tls'] }) };
+  const parse = (nats: string) => parseConfig(schema, { NEPHOS_NATS: nats }).nats;
+  expect(parse('nats://a:4222')).toBe('nats://a:4222');
+  expect(parse(' nats://a:4222, tls://me:pw@b:4222 ,nats://[::1]:4222')).toBe(
+    'nats://a:4222,tls://me:pw@b:4222,nats://[::1]:4222',
+  );
+  for (const wrong of [
+    'nats://a,',
+    'nats://a,http://b',
+    'nats://a,b:4222',
+    'nats://a nats://b',
+    'nats://a:x',
+  ])
+    expect(() => parse(wrong)).toThrow('URLs, comma-separated, each that starts with nats:// or tls://');
+  expect(() => parse('nats://me:hunter2@a,http://me:hunter3@b')).toThrow(
+    'nats://me:[secret]@a,http://me:[secret]@b',
+  );
+});
+
 describe('secrets', () => {
   test('a URL that is refused is shown without its password', () => {
     const schema = { nats: config.url({ description, schemes: ['nats'] }) };

@@ -1,7 +1,8 @@
 /** The surface of @nephos/testing. */
+
+export { freePort } from '@nephos/events/testing';
 export { finished, type PlatformApi, succeeded, until } from './api.ts';
 export { type FailpointAction, FailpointControl, type Hit, type Rule } from './failpoints.ts';
-export { freePort } from './free-port.ts';
 export { type Ground, hostsUp, layGround, nameOf } from './ground.ts';
 export { emptyQcow2, guestImage, type Qcow2Options } from './images.ts';
 export {

@@ -15,7 +15,6 @@ export const directory = defineService({
   name: 'directory',
   version: '0.1.0',
   config: {
-    natsReplicas: config.integer({ description: 'copies that the brokers keep', default: 1, min: 1, max: 5 }),
     trust: config.text({
       description:
         'file or URL of the JWKS that signs the tokens of services; may be left out on loopback only',

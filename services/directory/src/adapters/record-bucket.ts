@@ -6,7 +6,7 @@
  */
 import { JetStreamApiError } from '@nats-io/jetstream';
 import { type KV, Kvm } from '@nats-io/kv';
-import type { Session } from '@nephos/events';
+import { raiseReplicas, type Session } from '@nephos/events';
 import { Conflict, isUid, Unavailable } from '@nephos/service';
 import { type InstanceRecord, schemaVersion } from '../domain/record.ts';
 import type { Kept } from '../domain/roster.ts';
@@ -17,6 +17,8 @@ const markKey = 'mark';
 /** Longer than the event stream's: a tombstone's counter outlives what anybody could compare it with. */
 const tombstoneMs = 8 * 24 * 60 * 60 * 1000;
 const answerMs = 2000;
+/** That the broker has too few servers: the bus says it of its streams. */
+const saidAlready = { error: () => undefined };
 /** JetStream's "wrong last sequence", with and without the sequence. */
 const wrongRevision: readonly number[] = [10071, 10164];
 
@@ -33,9 +35,11 @@ export class RecordBucket {
   }
 
   /** Opens the bucket, making it where missing. */
-  static async open({ js }: Session, replicas: number): Promise<RecordBucket> {
+  static async open({ js, jsm }: Session, replicas: number): Promise<RecordBucket> {
     const limits = { history: 1, ttl: tombstoneMs, storage: 'file', replicas, allow_direct: false } as const;
-    return new RecordBucket(await new Kvm(js).create(bucketName, limits));
+    const kv = await new Kvm(js).create(bucketName, limits);
+    await raiseReplicas(jsm, [await jsm.streams.info(`KV_${bucketName}`)], replicas, saidAlready);
+    return new RecordBucket(kv);
   }
 
   async get(uid: string): Promise<Kept> {

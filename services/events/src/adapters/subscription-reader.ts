@@ -56,7 +56,7 @@ export async function oldestUnhandled(
   const times: Date[] = [];
   for (const filter of filtersOf(info)) {
     const query = { seq: info.ack_floor.stream_seq + 1, next_by_subj: filter };
-    const message = await jsm.direct.getMessage(streamOf(tree), query);
+    const message = await jsm.streams.getMessage(streamOf(tree), query);
     if (message) times.push(message.time);
   }
   return times.sort((a, b) => a.getTime() - b.getTime())[0];

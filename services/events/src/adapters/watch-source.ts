@@ -55,7 +55,7 @@ export class WatchSource {
   /** Throws `OutOfRange` where another message lies at the position than the one that was told. */
   async checkMark({ jsm }: Session, { place, mark }: Position): Promise<void> {
     if (place === 0 || mark === 0) return;
-    const message = await jsm.direct.getMessage(this.stream, { seq: place });
+    const message = await jsm.streams.getMessage(this.stream, { seq: place });
     if (message && message.time.getTime() !== mark) throw resyncRequired('the broker lost its newest events');
   }
 

@@ -63,7 +63,7 @@ async function startingPoint(jsm: Jsm, { start, generation, madeGeneration }: Wa
 async function placeOfState(jsm: Jsm): Promise<number> {
   const { state } = await jsm.streams.info(streams.state);
   if (state.messages === 0) return 0;
-  const last = await jsm.direct.getMessage(streams.state, { seq: state.last_seq }).catch(ifMissing);
+  const last = await jsm.streams.getMessage(streams.state, { seq: state.last_seq }).catch(ifMissing);
   return sourcePlace(last?.header);
 }
 
