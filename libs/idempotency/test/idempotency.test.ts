@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { AlreadyExists, type Clock, newUid, offsetClock, systemClock, Unavailable } from '@nephos/service';
 import { type Collection, defineCollection, type Json, openStore, type Store } from '@nephos/store';
 import { type Caller, openIdempotency, type RequestRecord } from '../src/index.ts';
+import { requestCollection } from '../src/record.ts';
 
 interface Thing {
   readonly name: string;
@@ -97,6 +98,19 @@ describe('idempotency', () => {
     expect(second.seen).toMatchObject({ carriedOut: 0, prepared: 0 });
     expect(await second.documents.count()).toBe(1);
     await second.store[Symbol.asyncDispose]();
+  });
+
+  test('the record of a request keeps no body once it was carried out', async () => {
+    const { store, call } = await open();
+    const id = newUid();
+    const uid = await call(id, 'private');
+    const records = await store.collection(requestCollection);
+    const { items } = await records.find({ limit: 10 });
+    expect(items.map(({ value }) => value)).toEqual([
+      expect.objectContaining({ requestId: id, entityUid: uid, body: null }),
+    ]);
+    expect(await call(id, 'private')).toBe(uid);
+    await store[Symbol.asyncDispose]();
   });
 
   test('another body under the same id is refused; another caller has ids of its own', async () => {

@@ -34,8 +34,9 @@ function isPopulated(value: unknown): boolean {
 }
 
 /**
- * The paths that an update changes: those named; all that are allowed for `*`; without a mask those that the
- * patch populates. Throws Invalid UPDATE_MASK_INVALID for a path that is not allowed.
+ * The paths that an update changes: those named; without a mask those that the patch populates. Throws Invalid
+ * UPDATE_MASK_INVALID for a path that is not allowed, and for `*`: it would clear what the sender's contract, maybe
+ * older than ours, does not know (docs/decisions/017).
  */
 export function updatePaths(
   mask: readonly string[] | undefined,
@@ -46,7 +47,6 @@ export function updatePaths(
   if (named.length === 0) {
     return allowed.filter((path) => isPopulated(read(patch, path.split('.').map(camelCase))));
   }
-  if (named.length === 1 && named[0] === '*') return [...allowed];
   const wrong = named.filter((path) => !allowed.includes(path));
   if (wrong.length > 0) {
     const can = `can be changed: ${allowed.join(', ')}`;
