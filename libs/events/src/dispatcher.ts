@@ -11,6 +11,7 @@ import { putDeadLetter } from './dead-letter.ts';
 import { type Delivery, EntityLane, type Redrive } from './entity-lane.ts';
 import { fillingOf } from './gap.ts';
 import { callHandler } from './handler-call.ts';
+import { Held } from './held.ts';
 import { type ParkedMessages, Parking } from './parking.ts';
 import type { EventTree } from './subject.ts';
 import type { SubscriptionCounts } from './subscription.ts';
@@ -38,15 +39,20 @@ export interface HandlerCall {
 
 const longestBackoffMs = 60_000;
 const unparkRetryMs = 250;
-/** Entities whose last sequence is remembered; forgetting one only weakens the check for repeats. */
+/**
+ * So many entities that came last are remembered for sure, and at most as many more; forgetting one only weakens the
+ * check for repeats.
+ */
 const rememberedEntities = 200_000;
 
 export class Dispatcher {
   readonly #bus: Bus;
   readonly #options: DispatchOptions;
   readonly #signal: AbortSignal;
-  readonly #lanes = new Map<string, EntityLane>();
-  readonly #held = new Set<Delivery>();
+  #lanes = new Map<string, EntityLane>();
+  /** Those of entities that have not come since `#lanes` was begun. */
+  #olderLanes = new Map<string, EntityLane>();
+  readonly #held = new Held();
   readonly #parking: Parking;
   readonly #counts = {
     handled: 0,
@@ -114,7 +120,8 @@ export class Dispatcher {
   newStream(): void {
     this.#highest = 0;
     this.#parking.clear();
-    for (const lane of this.#lanes.values()) lane.handledAt = 0;
+    for (const lanes of [this.#lanes, this.#olderLanes])
+      for (const lane of lanes.values()) lane.handledAt = 0;
   }
 
   /** Takes a message in hand. */
@@ -155,18 +162,19 @@ export class Dispatcher {
   #laneOf(natsSubject: string): EntityLane {
     const known = this.#lanes.get(natsSubject);
     if (known) return known;
-    const lane = new EntityLane();
+    const lane = this.#olderLanes.get(natsSubject) ?? new EntityLane();
+    if (this.#lanes.size >= rememberedEntities) this.#forgetOlder();
     this.#lanes.set(natsSubject, lane);
-    if (this.#lanes.size > rememberedEntities) this.#forgetOne();
     return lane;
   }
 
-  #forgetOne(): void {
-    for (const [key, lane] of this.#lanes) {
-      if (lane.busy) continue;
-      this.#lanes.delete(key);
-      return;
-    }
+  /** All at once: one by one, each would be looked for behind the places of those forgotten before it. */
+  #forgetOlder(): void {
+    const forgotten = this.#olderLanes;
+    this.#olderLanes = this.#lanes;
+    this.#lanes = new Map();
+    for (const [key, lane] of forgotten)
+      if (lane.busy && !this.#olderLanes.has(key)) this.#lanes.set(key, lane);
   }
 
   #giveTurn(lane: EntityLane): void {
@@ -201,6 +209,7 @@ export class Dispatcher {
     } catch (error) {
       pauseMs = await this.#failed(lane, delivery, error);
     } finally {
+      lane.tryingSince = undefined;
       this.#running -= 1;
     }
     if (pauseMs === 0) this.#again(lane);
@@ -226,18 +235,14 @@ export class Dispatcher {
   }
 
   /** Calls the handler for the head of a lane. */
-  async #call(lane: EntityLane, delivery: Delivery, attempt: number): Promise<void> {
+  #call(lane: EntityLane, delivery: Delivery, attempt: number): Promise<void> {
     const { event, body } = delivery;
     const { timeoutMs, handle } = this.#options;
     const redriven = delivery.redrive !== undefined;
     lane.tryingSince = this.#bus.clock.monotonic();
-    try {
-      await callHandler(this.#bus.clock, event, timeoutMs, this.#signal, (signal) =>
-        handle(event, { attempt, body, redriven, signal }),
-      );
-    } finally {
-      lane.tryingSince = Number.POSITIVE_INFINITY;
-    }
+    return callHandler(this.#bus.clock, event, timeoutMs, this.#signal, (signal) =>
+      handle(event, { attempt, body, redriven, signal }),
+    );
   }
 
   #again(lane: EntityLane): void {

@@ -43,6 +43,8 @@ export const ackWaitMs = 30_000;
 /** A message on its way to the dispatcher. */
 export interface Incoming {
   readonly message: JsMsg | StoredMsg;
+  /** Its place in the stream. */
+  readonly place: number;
   /** `state`: it is from the state stream, and stands for events that are gone. */
   readonly kind: 'event' | 'state';
   readonly ack: () => void;
@@ -105,7 +107,7 @@ export class DurableConsumer {
   /** The message at a place of the stream, as if it were delivered again. */
   async read(session: Session, place: number): Promise<Omit<Incoming, 'kind'> | undefined> {
     const message = await session.jsm.streams.getMessage(this.#stream, { seq: place });
-    return message ? { message, ...this.#acksOf(session, place) } : undefined;
+    return message ? { message, place, ...this.#acksOf(session, place) } : undefined;
   }
 
   working(session: Session, place: number): void {
@@ -142,14 +144,15 @@ export class DurableConsumer {
         // Each entity: what was in hand when a process was killed, and went from the stream since, counts at the
         // broker as acknowledged.
         await this.#receiver.room();
-        this.#receiver.receive({ message, kind: 'state', ack: nothing, working: nothing });
+        this.#receiver.receive({ message, place: 0, kind: 'state', ack: nothing, working: nothing });
       }
     }
     if (info.num_ack_pending === 0 || delivered <= floor) return;
     const range = { stream: this.#stream, filter: this.#filter, from: floor + 1, to: delivered };
     for await (const message of readRange(session, range)) {
       await this.#receiver.room();
-      this.#receiver.receive({ message, kind: 'event', ...this.#acksOf(session, message.seq) });
+      const place = message.seq;
+      this.#receiver.receive({ message, place, kind: 'event', ...this.#acksOf(session, place) });
     }
   }
 
@@ -157,13 +160,15 @@ export class DurableConsumer {
   async pull(session: Session, info: ConsumerInfo, signal: AbortSignal): Promise<void> {
     this.#before = (await this.#lookUp(session))?.delivered.consumer_seq ?? info.delivered.consumer_seq;
     this.#received = 0;
+    const replies = `$JS.ACK.${this.#stream}.${this.#options.name}.`;
     const messages = await session.js.consumers.getConsumerFromInfo(info).consume({
       max_messages: maxHeld,
       expires: 10_000,
       callback: (message) => {
         this.#received += 1;
         const ack = (): void => message.ack();
-        this.#receiver.receive({ message, kind: 'event', ack, working: () => message.working() });
+        const place = placeOf(message, replies);
+        this.#receiver.receive({ message, place, kind: 'event', ack, working: () => message.working() });
       },
     });
     const onAbort = (): void => void messages.close();
@@ -229,6 +234,17 @@ export class DurableConsumer {
       `events are kept from sequence ${state.first_seq} (${state.first_ts}) on`,
     );
   }
+}
+
+/**
+ * The place in the stream of a delivery. Its reply subject goes on with how often it was delivered, and the place
+ * (ADR-15); where it has more in front, as in a domain, the client library reads all of it, at ten times the cost.
+ */
+function placeOf(message: JsMsg & { readonly reply?: string }, replies: string): number {
+  const { reply } = message;
+  if (!reply?.startsWith(replies)) return message.seq;
+  const from = reply.indexOf('.', replies.length) + 1;
+  return Number(reply.slice(from, reply.indexOf('.', from)));
 }
 
 const losses: ReadonlySet<string> = new Set([

@@ -17,6 +17,8 @@ export interface Delivery {
   working(): void;
   /** A dead letter that is tried once more: see redrive-listener.ts. */
   readonly redrive?: Redrive;
+  /** Its place among those in hand: see held.ts. */
+  heldAt?: number | undefined;
 }
 
 export interface Redrive {
@@ -26,13 +28,16 @@ export interface Redrive {
   settle(failure: string | undefined): void;
 }
 
+/** The queue of every lane in which nothing waits: lanes are remembered, and nearly all are empty. */
+const empty: readonly Delivery[] = Object.freeze([]);
+
 export class EntityLane {
-  readonly #queue: Delivery[] = [];
+  #queue: readonly Delivery[] = empty;
   /** In the queue of turns, having its turn, or waiting to try again. */
   busy = false;
   attempt = 1;
-  /** By the monotonic clock, since when the handler has been at the head; Infinity: it is not. */
-  tryingSince = Number.POSITIVE_INFINITY;
+  /** By the monotonic clock, since when the handler has been at the head; undefined: it is not. */
+  tryingSince: number | undefined;
   /** The sequence handled last; undefined before the first. */
   handled: number | undefined;
   /** Where that event lay in the stream. */
@@ -53,7 +58,7 @@ export class EntityLane {
     if (this.handled !== undefined && sequence <= this.handled) return 'handled';
     if (this.#queued !== undefined && sequence <= this.#queued) return 'held';
     this.#queued = sequence;
-    this.#queue.push(delivery);
+    this.#own().push(delivery);
     return 'taken';
   }
 
@@ -64,7 +69,7 @@ export class EntityLane {
 
   /** Puts an event whose place has passed before all that waits; the head may be in its handler just now. */
   putNext(delivery: Delivery): void {
-    this.#queue.splice(this.busy ? 1 : 0, 0, delivery);
+    this.#own().splice(this.busy ? 1 : 0, 0, delivery);
   }
 
   /** The event was handled, or set aside for good. */
@@ -75,22 +80,30 @@ export class EntityLane {
 
   /** Puts what a gap hid before what waits. */
   putFirst(deliveries: readonly Delivery[]): void {
-    this.#queue.unshift(...deliveries);
+    this.#own().unshift(...deliveries);
   }
 
   /** Takes the last one off again: it waits elsewhere, and `take` still knows of it. */
   putAway(): void {
-    this.#queue.pop();
+    this.#own().pop();
   }
 
   /** Puts back what waited elsewhere. */
   putBack(deliveries: readonly Delivery[]): void {
-    this.#queue.push(...deliveries);
+    this.#own().push(...deliveries);
   }
 
   /** Takes the head off. */
   shift(): Delivery | undefined {
     this.attempt = 1;
-    return this.#queue.shift();
+    if (this.#queue.length > 1) return this.#own().shift();
+    const [last] = this.#queue;
+    this.#queue = empty;
+    return last;
+  }
+
+  #own(): Delivery[] {
+    if (this.#queue === empty) this.#queue = [];
+    return this.#queue as Delivery[];
   }
 }

@@ -37,10 +37,11 @@ async function within(
 }
 
 function inTraceOf(event: EntityEvent, run: () => Promise<void>): Promise<void> {
-  const [, traceId, spanId, flags] = event.traceparent?.split('-') ?? [];
+  if (event.traceparent === undefined) return run();
+  const [, traceId, spanId, flags] = event.traceparent.split('-');
   if (!traceId || !spanId) return run();
   const parent = { traceId, spanId, traceFlags: Number.parseInt(flags ?? '0', 16), isRemote: true };
   const from = trace.setSpanContext(ROOT_CONTEXT, parent);
   const span = trace.getTracer('@nephos/events').startSpan(`${event.entity} ${event.verb}`, {}, from);
-  return otel.with(trace.setSpan(from, span), run).finally(() => span.end());
+  return otel.with(trace.setSpan(from, span), async () => await run()).finally(() => span.end());
 }

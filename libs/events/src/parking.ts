@@ -45,7 +45,7 @@ export class Parking {
   takes(lane: EntityLane, { streamSequence }: Delivery, now: number): boolean {
     if (!this.#messages || streamSequence === 0) return false;
     const places = this.#lanes.get(lane);
-    const isInTrouble = lane.attempt > 1 || now - lane.tryingSince > longTryMs;
+    const isInTrouble = lane.attempt > 1 || now - (lane.tryingSince ?? now) > longTryMs;
     if (!places && !(isInTrouble && lane.length > keptBehind)) return false;
     if (places) places.push(streamSequence);
     else this.#lanes.set(lane, [streamSequence]);

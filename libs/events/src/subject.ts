@@ -71,8 +71,25 @@ export function subjectOf(tree: EventTree, address: EntityAddress): string {
   return `${subjectRoots[tree]}.${encodeToken(address.owner)}.${zone}.${address.entity}.${id}`;
 }
 
+/** What was read of subjects up to their last token: the entities of a subscription share a few of these. */
+const knownPlaces = new Map<string, Omit<EntityAddress, 'uid'>>();
+const mostKnownPlaces = 1000;
+
 /** The other way round; throws `Invalid` on what is not a subject of either tree. */
 export function parseSubject(subject: string): EntityAddress {
+  const lastDot = subject.lastIndexOf('.');
+  const place = subject.slice(0, lastDot);
+  const known = knownPlaces.get(place);
+  if (known !== undefined) {
+    const { entity, owner, zone } = known;
+    return { entity, uid: decodeToken(subject.slice(lastDot + 1)), owner, zone };
+  }
+  const address = parseWhole(subject);
+  if (knownPlaces.size < mostKnownPlaces) knownPlaces.set(place, address);
+  return address;
+}
+
+function parseWhole(subject: string): EntityAddress {
   const [root, version, owner, zone, entity, id, more] = subject.split('.');
   const known = version === 'v1' && root !== undefined && rootWords.has(root);
   if (!known || !owner || !zone || !entity || !id || more !== undefined) {

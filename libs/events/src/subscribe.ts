@@ -71,7 +71,7 @@ class DurableSubscription<M> implements Subscription {
       backoffMs: options.backoffMs ?? 100,
       timeoutMs: options.timeoutMs,
       parked: this.#parkedMessages(),
-      handle: async (event: EntityEvent, call: HandlerCall) => handler(typed(event, message), call),
+      handle: (event: EntityEvent, call: HandlerCall) => handler(typed(event, message), call),
     };
     this.#dispatcher = new Dispatcher(bus, dispatch, this.#ending.signal);
     this.#consumer = new DurableConsumer(
@@ -210,8 +210,8 @@ class DurableSubscription<M> implements Subscription {
     try {
       delivery = deliveryOf(incoming, this.#acknowledgements);
     } catch (error) {
-      const { message, kind, ack } = incoming;
-      if (kind === 'event') void this.#setAside(message.subject, message.seq, message.string(), ack, error);
+      const { message, place, kind, ack } = incoming;
+      if (kind === 'event') void this.#setAside(message.subject, place, message.string(), ack, error);
       return;
     }
     this.#dispatcher.receive(delivery);
@@ -242,7 +242,8 @@ class DurableSubscription<M> implements Subscription {
 }
 
 /** Throws `Invalid` on what is no event. */
-function deliveryOf({ message, kind, ack, working }: Incoming, acknowledgements: Acknowledgements): Delivery {
+function deliveryOf(incoming: Incoming, acknowledgements: Acknowledgements): Delivery {
+  const { message, place, kind, ack, working } = incoming;
   const body = message.string();
   const isState = kind === 'state';
   const event = decodeEvent(message.subject, body);
@@ -250,8 +251,9 @@ function deliveryOf({ message, kind, ack, working }: Incoming, acknowledgements:
     event: isState ? { ...event, firstSequence: 1, resync: true } : event,
     body,
     natsSubject: message.subject,
-    streamSequence: isState ? 0 : message.seq,
+    streamSequence: place,
     ack: () => acknowledgements.add(ack),
     working: () => quietly(working),
+    heldAt: undefined,
   };
 }
