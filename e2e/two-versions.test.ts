@@ -175,7 +175,10 @@ test('an older client reads, changes and sends back what a newer server serves, 
           updateZone: async ({ zone, updateMask }) => {
             kept = {
               ...kept,
-              ...applyUpdateMask(kept, { ...kept, ...zone }, updateMask, ['description', 'tier']),
+              ...applyUpdateMask(kept, { tier: '', ...zone } as NewerZone, updateMask, [
+                'description',
+                'tier',
+              ]),
             };
             return kept;
           },
@@ -192,4 +195,13 @@ test('an older client reads, changes and sends back what a newer server serves, 
   expect(zone).not.toHaveProperty('tier');
   await older.updateZone({ zone: { ...zone, description: 'new' }, updateMask: ['description'] });
   expect(kept).toMatchObject({ description: 'new', tier: 'gold' });
+  // The older client cannot send the tier back: all of the zone from its hand would be a zone without one.
+  await expect(
+    older.updateZone({ zone: { ...zone, description: 'all' }, updateMask: ['*'] }),
+  ).rejects.toMatchObject({
+    reason: 'UPDATE_MASK_INVALID',
+    message: expect.stringContaining('description, tier'),
+  });
+  await older.updateZone({ zone: { ...zone, description: 'populated' } });
+  expect(kept).toMatchObject({ description: 'populated', tier: 'gold' });
 });

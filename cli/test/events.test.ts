@@ -43,6 +43,12 @@ async function json(line: string) {
   return JSON.parse(stdout);
 }
 
+test('a tail of what does not exist is refused, with the words there are', async () => {
+  const { code, stderr } = await run('events tail --entity nosuch');
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/--entity is "nosuch", and there is no such entity; known: .*\bvm\b/);
+});
+
 test('subscriptions: list, show, delete', async () => {
   const list = await run('subscriptions list');
   expect(list.stdout).toMatch(

@@ -1,7 +1,8 @@
 /** `nephos events`: entity changes, as any subscriber gets them, and what describes them. */
 import { eventText } from '@nephos/client';
-import { type EntityEvent, type StartFrom, subscribe } from '@nephos/events';
+import { type Bus, type EntityEvent, type StartFrom, subscribe } from '@nephos/events';
 import { SchemaServiceDefinition } from '@nephos/proto/nephos/events/v1/schema';
+import { checkEntityWord, eventTypeOf } from '@nephos/schemas';
 import { type Clock, Invalid, newUid } from '@nephos/service';
 import type { Command } from 'commander';
 import { findName } from '../resource.ts';
@@ -35,7 +36,7 @@ export function addEvents(program: Command, session: Session): void {
   group
     .command('tail')
     .description('show events as they come, until Ctrl-C')
-    .option('--entity <word>', 'only of this kind, e.g. vm, volume, host, instance')
+    .option('--entity <word>', 'only of this kind, e.g. vm, volume, host, job')
     .option('--owner <owner>', 'only of this owner')
     .option('--zone <zone>', 'only in this zone')
     .option('--from <where>', 'new, all, a time (RFC 3339) or a sequence of the stream', 'new')
@@ -68,12 +69,27 @@ async function tail(session: Session, { entity, owner, zone, from, since }: Tail
   };
   const start = since === undefined ? startOf(from) : before(session.platform.clock, since);
   const bus = await session.platform.bus();
+  if (entity !== undefined && entity !== 'job') await checkEntity(session, bus, entity);
   const options = { name: `cli-${newUid()}`, filter, from: start, concurrency: 1, forgetAfterMs };
-  const subscription = subscribe(bus, options, async (event) => show(session, event));
+  const tree = entity === 'job' ? 'jobs' : 'entities';
+  const subscription = subscribe(bus, { ...options, tree }, async (event) => show(session, event));
   await Promise.race([subscription.started, interrupted(session)]);
   if (!session.json) session.note('Listening; Ctrl-C ends it.');
   await interrupted(session);
   await subscription.remove();
+}
+
+/** One that nothing here knows may be of a platform that is newer than this program: its schemas decide. */
+async function checkEntity(session: Session, bus: Bus, entity: string): Promise<void> {
+  try {
+    await checkEntityWord({ session: await bus.ready(session.signal) }, entity, '--entity');
+  } catch (refusal) {
+    const name = `schemas/${eventTypeOf({ entity }, 'created')}`;
+    const schemas = await session.platform.client(SchemaServiceDefinition, 'events');
+    await schemas.getSchema({ name }).catch(() => {
+      throw refusal;
+    });
+  }
 }
 
 function show(session: Session, event: EntityEvent): void {

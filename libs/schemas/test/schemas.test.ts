@@ -8,6 +8,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import ajvFormats from 'ajv-formats';
 import {
   asyncApiDocument,
+  checkEntityWord,
   eventTypeOf,
   ownContracts,
   type ResourceType,
@@ -182,4 +183,15 @@ test('the generated part of docs/events.md is current: else `pnpm asyncapi docs`
   const page = readFileSync(path.resolve(import.meta.dirname, '../../../docs/events.md'), 'utf8');
   expect(page).toBe(withEventTable(page, contracts));
   for (const { entity } of resources) expect(page).toContain(`| \`${entity}\` |`);
+});
+
+test('a word of the contracts needs no broker, another one does, and what is no word is never asked for', async () => {
+  const away = { session: undefined };
+  await checkEntityWord(away, 'vm', 'entity');
+  await expect(checkEntityWord(away, 'bucket', 'entity')).rejects.toMatchObject({ kind: 'unavailable' });
+  for (const word of ['', '>', '*', 'vm.>', 'VM'])
+    await expect(checkEntityWord(away, word, 'entity')).rejects.toMatchObject({
+      kind: 'invalid',
+      details: { fields: [{ field: 'entity', description: expect.stringContaining('known: ') }] },
+    });
 });

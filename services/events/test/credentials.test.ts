@@ -56,6 +56,21 @@ describe('a slice', () => {
     });
   });
 
+  test('of an entity that is nothing here is refused, with the words there are; one of another service has events', async () => {
+    await expect(issue({ entity: 'nosuch' })).rejects.toMatchObject({
+      details: {
+        fields: [
+          {
+            field: 'credential.slice.entity',
+            description: expect.stringMatching(/known: .*\bvm\b.*, and any/),
+          },
+        ],
+      },
+    });
+    await world.publish('acme', 'bucket', newUid(), 1);
+    expect((await issue({ entity: 'bucket' })).creds).not.toBe('');
+  });
+
   test('an owner of any text is cut exactly: dots and wildcards in it are letters', async () => {
     const odd = `a.*.>_ ${newUid()}`;
     const { creds, account } = await issue({ owner: odd });

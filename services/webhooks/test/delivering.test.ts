@@ -1,4 +1,7 @@
 import { createHmac } from 'node:crypto';
+import { readdirSync } from 'node:fs';
+import path from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
@@ -51,6 +54,25 @@ async function until<T>(ask: () => Promise<T | undefined>): Promise<T> {
     if (found !== undefined) return found;
     await systemClock.sleep(20);
   }
+}
+
+/** The tables of the service's store, one for each row that holds the text. */
+function placesOf(text: string): string[] {
+  const files = readdirSync(world.data, { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.db'),
+  );
+  return files.flatMap((file) => {
+    const db = new DatabaseSync(path.join(world.data, file), { readOnly: true });
+    try {
+      const tables = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all();
+      return tables.flatMap(({ name }) => {
+        const rows = db.prepare(`SELECT * FROM "${name as string}"`).all();
+        return rows.filter((row) => JSON.stringify(row).includes(text)).map(() => name as string);
+      });
+    } finally {
+      db.close();
+    }
+  });
 }
 
 async function deliveryOf(name: string, state: DeliveryState) {
@@ -248,6 +270,8 @@ describe('refused', () => {
     [{ url: 'http://example.org/' }, 'webhook.url', /https/],
     [{ url: '' }, 'webhook.url', /required/],
     [{ url, filter: { entity: 'VM' } }, 'webhook.filter.entity', /word/],
+    [{ url, filter: { entity: 'nosuch' } }, 'webhook.filter.entity', /known: .*\bvm\b/],
+    [{ url, filter: { entity: 'job' } }, 'webhook.filter.entity', /known/],
     [{ url, filter: { entity: '>' } }, 'webhook.filter.entity', /word/],
     [{ url, filter: { zone: 'zones/*' } }, 'webhook.filter.zone', /zones/],
     [{ url, filter: { verbs: ['created', '*'] } }, 'webhook.filter.verbs', /words/],
@@ -309,6 +333,42 @@ test('the same request id gives the same webhook and the same secret; a secret i
   } finally {
     await connection.close();
   }
+});
+
+test('a filter that nothing can pass is refused in a change too; what is left of it alone is not looked at', async () => {
+  const { name } = await hook();
+  const webhook = { header: { name }, filter: { entity: 'nosuch' }, disabled: true };
+  for (const updateMask of [undefined, ['filter']]) {
+    const update = world.webhooks.updateWebhook({ webhook, ...(updateMask && { updateMask }) });
+    await expect(update).rejects.toMatchObject({
+      details: { fields: [{ field: 'webhook.filter.entity' }] },
+    });
+  }
+  const changed = await world.webhooks.updateWebhook({ webhook, updateMask: ['disabled'] });
+  expect(changed).toMatchObject({ disabled: true, filter: { entity: 'pod' } });
+});
+
+test('secrets lie where deliveries are signed from, and in no request: minted, given or rotated', async () => {
+  const owner = newUid();
+  const url = 'https://example.org/hook';
+  const given = `whsec_${Buffer.alloc(32, owner).toString('base64')}`;
+  const minted = await world.webhooks.createWebhook({
+    webhook: { header: { displayName: 'minted', owner }, url },
+  });
+  const own = await world.webhooks.createWebhook({
+    webhook: { header: { displayName: 'given', owner }, url },
+    secret: given,
+  });
+  expect(own.secret).toBe(given);
+  const request = { name: own.webhook?.header?.name ?? '' };
+  const options = { requestId: newUid() };
+  const rotated = await world.webhooks.rotateWebhookSecret(request, options);
+  expect(rotated.secret).not.toBe(given);
+  expect(await world.webhooks.rotateWebhookSecret(request, options)).toEqual(rotated);
+  await world.stopService();
+  const found = [minted.secret, given, rotated.secret].map((secret) => placesOf(secret));
+  await world.startService();
+  expect(found).toEqual([['c:webhooks'], ['c:webhooks'], ['c:webhooks']]);
 });
 
 test('a deleted webhook leaves no position and no log', async () => {

@@ -2,6 +2,7 @@
  * CredentialService. A secret exists in the answer to the call that made it and nowhere else: it is made before the
  * request is accepted, handed out only by the process that made it, and what is stored are public keys.
  */
+import type { Bus } from '@nephos/events';
 import { issueCredentials, newAccountKey } from '@nephos/nats-accounts';
 import {
   CreateEventCredentialRequest,
@@ -17,6 +18,7 @@ import {
   standardMethods,
   withCheckedHeader,
 } from '@nephos/resources';
+import { checkEntityWord } from '@nephos/schemas';
 import {
   type Clock,
   Conflict,
@@ -37,6 +39,7 @@ import { sliceOf, startOf } from './requests.ts';
 
 export interface CredentialParts extends StandardParts {
   readonly credentials: Credentials;
+  readonly bus: Pick<Bus, 'session'>;
   /** Undefined where this service was not given the keys. */
   readonly issuing: { readonly authority: Authority; readonly reconciler: Reconciler } | undefined;
   readonly limit: number;
@@ -85,6 +88,8 @@ function issuance(parts: CredentialParts): Pick<Api, 'createEventCredential'> {
         } = withCheckedHeader(request.credential, 'credential');
         checkFuture(expireTime, clock);
         const settings = { slice: sliceOf(slice), start: startOf(start, 'credential.start') };
+        const { entity } = settings.slice;
+        if (entity !== undefined) await checkEntityWord(parts.bus, entity, 'credential.slice.entity');
         await checkRoom(parts);
         const issued = await issueCredentials(newAccountKey(), expireTime);
         own = issued;

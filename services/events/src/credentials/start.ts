@@ -26,7 +26,7 @@ export async function startCredentials(
     authority: ctx.resources.use(authority),
     reconciler: new Reconciler({ credentials, authority, bus, clock, log }),
   };
-  const parts = { credentials, idempotency, clock, issuing, limit: config.credentialLimit };
+  const parts = { credentials, bus, idempotency, clock, issuing, limit: config.credentialLimit };
   ctx.server.add(CredentialServiceDefinition, credentialsApi(parts));
   ctx.background('credential requests', (signal) => sweepRequests(idempotency, { clock }, signal));
   if (issuing) ctx.background('third parties', (signal) => issuing.reconciler.run(signal));

@@ -33,7 +33,8 @@ export function settingsOf(webhook: Webhook, policy: TargetPolicy): Settings {
   };
 }
 
-function filterOf(filter: Webhook['filter']): WebhookFilter {
+/** Throws `Invalid`. */
+export function filterOf(filter: Webhook['filter']): WebhookFilter {
   const { owner = '', zone = '', entity = '', verbs = [] } = filter ?? {};
   if (owner.length > mostOwner)
     throw fieldInvalid('webhook.filter.owner', `has at most ${mostOwner} characters`);

@@ -4,9 +4,11 @@ import { updating } from '@nephos/idempotency';
 import {
   type CreateWebhookResponse,
   RotateWebhookSecretRequest,
+  type Webhook,
   WebhookServiceDefinition,
 } from '@nephos/proto/nephos/webhooks/v1/webhook';
 import { findResource, headerFields, type StandardParts, standardMethods } from '@nephos/resources';
+import { checkEntityWord } from '@nephos/schemas';
 import { Exhausted, type Implementation, Precondition, touched } from '@nephos/service';
 import type { Stored } from '@nephos/store';
 import type { DeliveryLog } from '../adapters/delivery-log.ts';
@@ -15,7 +17,7 @@ import { checkSecret, newSecret, withNewSecret } from '../domain/signature.ts';
 import type { TargetPolicy } from '../domain/target.ts';
 import type { WebhookRecord } from '../domain/webhook.ts';
 import type { Webhooks } from '../records/webhook.ts';
-import { overlapMs, settingsOf } from './fields.ts';
+import { filterOf, overlapMs, settingsOf } from './fields.ts';
 
 export interface WebhooksApiParts extends StandardParts {
   readonly bus: Bus;
@@ -42,40 +44,52 @@ export function webhooksApi(
     webhook: webhooks.message(stored),
     secret: stored.value.secrets[0]?.value ?? '',
   });
-  return {
-    ...standardMethods(
-      {
-        contract: WebhookServiceDefinition,
-        kind: 'Webhook',
-        entity: webhooks,
-        fields: { ...headerFields, disabled: { path: 'disabled', type: 'boolean' } },
-        changeable: ['url', 'filter', 'content_mode', 'disabled', 'timeout', 'give_up_after'],
-        build: async (webhook, header, { secret }) => {
-          if (secret !== '') checkSecret(secret, 'secret');
-          const settings = settingsOf(webhook, policy);
-          if ((await webhooks.count()) >= limit) throw full(limit);
-          const fromPlace = await nextPlace(bus);
-          return { header, ...settings, ...(fromPlace !== undefined && { fromPlace }), secrets: [] };
-        },
-        complete: (record, request) => {
-          if (request === undefined) throw nobodyAsks();
-          return { ...record, secrets: [{ value: request.secret === '' ? newSecret() : request.secret }] };
-        },
-        created: withSecret,
-        change: ({ failure, ...record }, webhook) => {
-          const settings = settingsOf(webhook, policy);
-          // What failed was the endpoint before.
-          const stillFails = failure !== undefined && settings.url === record.url && !record.disabled;
-          return { ...record, ...settings, ...(stillFails && { failure }) };
-        },
-        removed: async (uid) => {
-          for await (const delivery of log.all(uid)) await log.drop(delivery.id);
-        },
+  const standard = standardMethods(
+    {
+      contract: WebhookServiceDefinition,
+      kind: 'Webhook',
+      entity: webhooks,
+      fields: { ...headerFields, disabled: { path: 'disabled', type: 'boolean' } },
+      changeable: ['url', 'filter', 'content_mode', 'disabled', 'timeout', 'give_up_after'],
+      build: async (webhook, header, { secret }) => {
+        if (secret !== '') checkSecret(secret, 'secret');
+        const settings = settingsOf(webhook, policy);
+        await checkFilter(bus, webhook);
+        if ((await webhooks.count()) >= limit) throw full(limit);
+        const fromPlace = await nextPlace(bus);
+        return { header, ...settings, ...(fromPlace !== undefined && { fromPlace }), secrets: [] };
       },
-      parts,
-    ),
+      complete: (record, request) => {
+        if (request === undefined) throw nobodyAsks();
+        return { ...record, secrets: [{ value: request.secret === '' ? newSecret() : request.secret }] };
+      },
+      created: withSecret,
+      change: ({ failure, ...record }, webhook) => {
+        const settings = settingsOf(webhook, policy);
+        // What failed was the endpoint before.
+        const stillFails = failure !== undefined && settings.url === record.url && !record.disabled;
+        return { ...record, ...settings, ...(stillFails && { failure }) };
+      },
+      removed: async (uid) => {
+        for await (const delivery of log.all(uid)) await log.drop(delivery.id);
+      },
+    },
+    parts,
+  );
+  return {
+    ...standard,
+    updateWebhook: async (request, call) => {
+      const { webhook, updateMask: mask = [] } = request;
+      if (mask.length === 0 || mask.includes('filter')) await checkFilter(bus, webhook);
+      return await standard.updateWebhook(request, call);
+    },
     rotateWebhookSecret: rotating(parts, withSecret),
   };
+}
+
+async function checkFilter(bus: Bus, webhook: Webhook | undefined): Promise<void> {
+  const { entity = '' } = filterOf(webhook?.filter);
+  if (entity !== '') await checkEntityWord(bus, entity, 'webhook.filter.entity');
 }
 
 /** Made as the record is written, and remembered there alone. */

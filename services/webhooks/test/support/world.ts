@@ -43,6 +43,8 @@ export interface World extends AsyncDisposable {
   readonly nats: NatsServer;
   readonly endpoint: Endpoint;
   readonly webhooks: Webhooks;
+  /** Where the service keeps its data. */
+  readonly data: string;
   /** Makes a pod, and so an event. */
   make(owner?: string): Promise<string>;
   change(uid: string): Promise<void>;
@@ -93,6 +95,7 @@ export async function openWorld(env: Record<string, string> = {}): Promise<World
   return {
     nats,
     endpoint,
+    data: path.join(data, 'webhooks'),
     get webhooks() {
       return outside.context.clients.of(WebhookServiceDefinition, service.address);
     },
