@@ -1,4 +1,7 @@
-/** Instances of ours: registered over gRPC, renewed as often as services do it. Argument: the directory's address. */
+/**
+ * Instances of ours: registered over gRPC, renewed as often as services do it, over the one stream that a process has
+ * (as the peer keeps its leases). Argument: the directory's address.
+ */
 import { DirectoryServiceDefinition } from '@nephos/proto/nephos/directory/v1/directory_service';
 import { Health } from '@nephos/proto/nephos/directory/v1/instance';
 import { openClients, retry, systemClock } from '@nephos/service';
@@ -13,7 +16,7 @@ const directory = clients.of(DirectoryServiceDefinition, target);
 /** A machine that does much else as well may take long for a thousand of them. */
 const patienceMs = 120_000;
 const beats = new Map<number, bigint>();
-const renewing = new Set<number>();
+const over = new AbortController();
 const renewals: Disposable[] = [];
 
 function nextBeat(number: number): bigint {
@@ -29,14 +32,35 @@ async function register(told: Told): Promise<void> {
   await retry(once, { attempts: Infinity, backoff: { firstMs: 100, maxMs: 1000 }, when: () => true });
 }
 
-/** As in services, one renewal is under way at a time. */
-function renew(number: number): void {
-  if (renewing.has(number)) return;
-  const renewal = { name: `instances/${uidOf(number)}`, beat: nextBeat(number), health: Health.SERVING };
-  renewing.add(number);
-  const over = (): void => void renewing.delete(number);
-  directory.renewInstance(renewal).then(over, over);
+/** Renewals that are due, and who waits for one. */
+const due: number[] = [];
+let wake = (): void => {};
+
+async function* renewalsDue() {
+  for (;;) {
+    for (const number of due.splice(0)) {
+      const health = Health.SERVING;
+      yield { renewal: { name: `instances/${uidOf(number)}`, beat: nextBeat(number), health } };
+    }
+    await new Promise<void>((resolve) => (wake = resolve));
+  }
 }
+
+/** One that nobody answered is left out until the next. */
+async function keep(): Promise<void> {
+  for await (const _ of directory.keepInstances(renewalsDue(), { signal: over.signal, waitForReady: true }));
+}
+
+function renew(number: number): void {
+  due.push(number);
+  wake();
+}
+
+retry(keep, {
+  attempts: Infinity,
+  backoff: { firstMs: 100, maxMs: 1000 },
+  when: () => !over.signal.aborted,
+}).catch(() => undefined);
 
 answer<InstancesCommands>(
   {
@@ -56,6 +80,7 @@ answer<InstancesCommands>(
     },
   },
   async () => {
+    over.abort();
     for (const renewal of renewals) renewal[Symbol.dispose]();
     clients[Symbol.dispose]();
   },

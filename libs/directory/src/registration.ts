@@ -7,13 +7,23 @@
 import { hostname } from 'node:os';
 import { performance } from 'node:perf_hooks';
 import { type Callee, Health, type Instance } from '@nephos/proto/nephos/directory/v1/instance';
-import { type CalleeCount, type Clock, type DeepPartial, durationOf, NotFound } from '@nephos/service';
+import {
+  type CalleeCount,
+  type Clock,
+  type DeepPartial,
+  durationOf,
+  NotFound,
+  Unimplemented,
+} from '@nephos/service';
 import type { TokenFile } from './identity/token-file.ts';
 import type { Predecessors } from './predecessors.ts';
+import { RenewalStream } from './renewal-stream.ts';
 import type { DirectoryEndpoint, Log } from './types.ts';
 
 /** Between renewals, at most. */
 const usualRenewalMs = 500;
+/** A directory that knows no streams of renewals is asked again after so long: it may be a newer one then. */
+const streamsAgainMs = 60_000;
 /** How long a directory that is there may take for a good-bye, milliseconds. */
 const goodbyeMs = 300;
 
@@ -41,6 +51,11 @@ interface Condition {
   readonly labels: Readonly<Record<string, string>>;
 }
 
+interface StreamOptions {
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal;
+}
+
 export class Registration {
   readonly #parts: RegistrationParts;
   readonly #startTime: Date;
@@ -49,6 +64,9 @@ export class Registration {
   #condition: Condition;
   #known = false;
   #beat = 0n;
+  #stream: RenewalStream | undefined;
+  /** Monotonic: when a stream may be opened. */
+  #streamsFrom = 0;
   #changes = 0;
   #acknowledged = -1;
   #nudge = new AbortController();
@@ -134,8 +152,7 @@ export class Registration {
   async #speak(signal: AbortSignal): Promise<void> {
     const { endpoint, leaseMs, identity } = this.#parts;
     const saying = this.#changes;
-    const { health } = this.#condition;
-    const last = health === Health.DRAINING;
+    const last = this.#condition.health === Health.DRAINING;
     // A leaving instance waits for no connection; one that stays has the time.
     const options = {
       signal,
@@ -143,14 +160,12 @@ export class Registration {
       deadlineMs: last ? goodbyeMs : leaseMs / 3,
       waitForReady: !last,
     };
-    this.#beat += 1n;
     if (this.#known) {
-      await endpoint.renewInstance(
-        { name: this.#name, beat: this.#beat, health, load: this.#currentLoad(), callees: this.#callees() },
-        options,
-      );
+      if (last || !(await this.#renewedByStream(options)))
+        await endpoint.renewInstance(this.#renewal(), options);
     } else {
       const supersedes = this.#parts.predecessors.dead;
+      this.#beat += 1n;
       this.#known = true;
       try {
         await endpoint.registerInstance(
@@ -167,7 +182,37 @@ export class Registration {
     this.#wakeWaiting();
   }
 
+  /** False: it has to be said by a call, whose error then tells what is wrong. */
+  async #renewedByStream({ metadata, signal }: StreamOptions): Promise<boolean> {
+    const { endpoint, clock, leaseMs } = this.#parts;
+    if (endpoint.keepInstances === undefined || this.#failing || clock.monotonic() < this.#streamsFrom)
+      return false;
+    if (this.#stream?.metadata['authorization'] !== metadata['authorization']) this.#endStream();
+    this.#stream ??= new RenewalStream(endpoint.keepInstances, clock, metadata, signal);
+    try {
+      await this.#stream.renew(this.#renewal(), leaseMs / 3);
+      return true;
+    } catch (error) {
+      this.#endStream();
+      if (error instanceof Unimplemented) this.#streamsFrom = clock.monotonic() + streamsAgainMs;
+      return false;
+    }
+  }
+
+  #endStream(): void {
+    this.#stream?.[Symbol.dispose]();
+    this.#stream = undefined;
+  }
+
+  #renewal() {
+    this.#beat += 1n;
+    const { health } = this.#condition;
+    const callees = this.#callees();
+    return { name: this.#name, beat: this.#beat, health, load: this.#currentLoad(), callees };
+  }
+
   async #deregister(): Promise<void> {
+    this.#endStream();
     const { endpoint, log, predecessors, identity } = this.#parts;
     this.#beat += 1n;
     const options = { deadlineMs: goodbyeMs, metadata: identity.metadata, waitForReady: false };

@@ -16,7 +16,8 @@ export interface Selector {
 export type DirectoryEndpoint = Pick<
   Client<typeof DirectoryServiceDefinition>,
   'registerInstance' | 'renewInstance' | 'deregisterInstance' | 'watchInstances'
->;
+> &
+  Partial<Pick<Client<typeof DirectoryServiceDefinition>, 'keepInstances'>>;
 
 export interface JoinOptions {
   /** False: it finds others and is found by none, as a program that only calls. Default true. */

@@ -74,7 +74,9 @@ export class Registry implements AsyncDisposable {
     this.#roster = new Roster((service) => {
       for (const listener of [...this.#listeners]) listener(service);
     });
-    this.#pulses = new Pulses(parts.bus, parts.clock, (uid) => this.#roster.heard(uid, this.#now()));
+    this.#pulses = new Pulses(parts.bus, parts.clock, (uid, beat) =>
+      this.#roster.heard(uid, beat, this.#now()),
+    );
     this.#startedAt = this.#sweptAt = parts.clock.monotonic();
   }
 
@@ -114,7 +116,7 @@ export class Registry implements AsyncDisposable {
       throw new Denied('PERMISSION_DENIED', `instances/${uid} is one of ${service}: mint another uid`);
     }
     this.#roster.register({ ...said, at: this.#wall() }, this.#now());
-    this.#pulses.add(uid);
+    this.#pulses.add(uid, beat);
     this.#keep(uid);
     for (const earlier of supersedes) {
       const known = await this.find(earlier);
@@ -133,7 +135,7 @@ export class Registry implements AsyncDisposable {
     if (!this.#roster.renew(uid, { ...word, at: this.#wall() }, this.#now())) {
       throw new NotFound('RESOURCE_NOT_FOUND', `instances/${uid} is not in the directory`);
     }
-    this.#pulses.add(uid);
+    this.#pulses.add(uid, word.beat);
     this.#keep(uid);
     return known.state.facts.leaseMs;
   }
@@ -178,6 +180,7 @@ export class Registry implements AsyncDisposable {
     for await (const seen of bucket.watch(signal)) {
       if (seen !== 'read') {
         this.#roster.observe(seen.uid, seen.kept, this.#now());
+        this.#keep(seen.uid);
         continue;
       }
       this.#roster.keptRead();
@@ -207,7 +210,8 @@ export class Registry implements AsyncDisposable {
 
   /** Writes the instance's record in the background: one write at a time, until nothing differs or the bus fails. */
   #keep(uid: string): void {
-    if (this.#writing.has(uid) || this.#link === undefined) return;
+    if (this.#link === undefined || this.#writing.has(uid) || !this.#roster.isUnwritten(uid, this.#now()))
+      return;
     const written = this.#write(uid, this.#link)
       .catch(() => this.#doubt())
       .finally(() => this.#writing.delete(uid));

@@ -11,7 +11,7 @@ import { messageOf } from './domain/message.ts';
 import type { Listed } from './domain/roster.ts';
 import type { Registry } from './registry.ts';
 
-/** Changes this close together come as one, milliseconds. */
+/** A change is told at once; those that follow within so many milliseconds come as one. */
 const gatherMs = 20;
 /** How often a list that is not settled is looked at. */
 const unsettledMs = 200;
@@ -41,7 +41,9 @@ export class WatchedList implements Disposable {
   #version = 1;
   #beats = 0;
   #whole: Response | undefined;
+  /** Until when changes are gathered. */
   #gathering: Disposable | undefined;
+  #changed = false;
 
   /** `everyone`: also those that take no calls. */
   constructor(registry: Registry, clock: Clock, selector: InstanceSelector, everyone: boolean) {
@@ -53,11 +55,11 @@ export class WatchedList implements Disposable {
     this.#instances = this.#read();
     this.#ends.use(
       registry.onChange((service) => {
-        if (selector.service === '' || service === selector.service) this.#gather(gatherMs);
+        if (selector.service === '' || service === selector.service) this.#tellSoon();
       }),
     );
     this.#ends.use(clock.every(heartbeatMs, () => this.#beat()));
-    if (!this.#settled) this.#gather(unsettledMs);
+    if (!this.#settled) this.#settling();
   }
 
   /** Rises with each change. */
@@ -115,12 +117,30 @@ export class WatchedList implements Disposable {
     for (const wake of [...this.#waiting]) wake();
   }
 
-  #gather(ms: number): void {
-    this.#gathering ??= this.#clock.timer(ms, () => {
+  #tellSoon(): void {
+    this.#changed = true;
+    if (this.#gathering !== undefined) return;
+    // Not at once: what changes together is told together.
+    const immediate = setImmediate(() => this.#tell());
+    this.#gathering = { [Symbol.dispose]: () => clearImmediate(immediate) };
+  }
+
+  #tell(): void {
+    this.#changed = false;
+    this.#lookAgain();
+    this.#gathering = this.#clock.timer(gatherMs, () => {
       this.#gathering = undefined;
-      this.#lookAgain();
-      if (!this.#settled) this.#gather(unsettledMs);
+      if (this.#changed) this.#tell();
     });
+  }
+
+  #settling(): void {
+    const looking = this.#ends.use(
+      this.#clock.every(unsettledMs, () => {
+        this.#tellSoon();
+        if (this.#registry.settled) looking[Symbol.dispose]();
+      }),
+    );
   }
 
   #lookAgain(): void {

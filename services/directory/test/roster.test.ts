@@ -53,13 +53,63 @@ test('a lease that runs out at one replica loses against a renewal at another', 
   one.register(said(1), 0);
   flush(one, 0);
   see(other, 0);
+  expect(other.lapsed(600, 0)).toEqual([]);
+  flush(other, 600);
   expect(other.lapsed(1001, 0)).toEqual([uid]);
   expect(one.renew(uid, { beat: 2, health: 'SERVING', load: 0, callees: [], at }, 900)).toBe(true);
+  see(one, 900);
   flush(one, 900);
   other.lapse(uid, at);
   expect(flush(other, 1001)).toEqual([]);
   expect(other.get(uid)).toBeDefined();
   expect(other.lapsed(1900, 0)).toEqual([]);
+});
+
+test('who was not heard of is asked for first; whoever heard of it answers, and only then', () => {
+  const { replica, flush, see } = bucket();
+  const [one, other] = [replica(), replica()];
+  const renewal = { health: 'SERVING', load: 0, callees: [], at } as const;
+  one.register(said(1), 0);
+  const [made] = flush(one, 0);
+  one.published(uid, made?.eventSeq ?? 0);
+  flush(one, 0);
+  see(other, 0);
+  one.renew(uid, { ...renewal, beat: 2 }, 400);
+  expect(flush(one, 400)).toMatchObject([{ beat: 2, pending: undefined }]);
+  see(other, 400);
+  one.renew(uid, { ...renewal, beat: 3 }, 800);
+  expect(flush(one, 800)).toEqual([]);
+
+  // However late: nobody has been asked yet.
+  expect(other.lapsed(2000, 0)).toEqual([]);
+  expect(flush(other, 2000)).toMatchObject([{ beat: 2, questionedBeat: 2 }]);
+  expect(flush(other, 2001)).toEqual([]);
+  see(one, 2000);
+  expect(other.lapsed(2100, 0)).toEqual([]);
+  expect(flush(one, 2100)).toMatchObject([{ beat: 3 }]);
+  see(other, 2100);
+  expect(other.lapsed(2600, 0)).toEqual([]);
+
+  // Nobody has heard anything since: it is gone a while after the question.
+  expect(one.lapsed(3100, 0)).toEqual([]);
+  expect(flush(one, 3100)).toMatchObject([{ questionedBeat: 3 }]);
+  expect(one.lapsed(3400, 0)).toEqual([]);
+  expect(one.lapsed(3450, 0)).toEqual([uid]);
+});
+
+test('a beat that another replica heard counts where an instance is taken out', () => {
+  const { replica, flush, see } = bucket();
+  const [one, other] = [replica(), replica()];
+  one.register(said(1), 0);
+  flush(one, 0);
+  see(other, 0);
+  one.renew(uid, { beat: 7, health: 'SERVING', load: 0, callees: [], at }, 100);
+  other.heard(uid, 7, 200);
+  other.leave(uid, other.lastBeat(uid), at);
+  expect(flush(other, 300)).toMatchObject([{ ended: true, beat: 7 }]);
+  see(one, 300);
+  expect(one.get(uid)).toBeUndefined();
+  expect(flush(one, 300)).toEqual([]);
 });
 
 test('a lease that ran out is written once, by whichever replica comes first', () => {

@@ -1,7 +1,7 @@
 /**
  * Signs of life that one replica tells the others, so that an instance which renews at this one does not seem
  * silent at the next. Plain messages on the bus, ten a second whatever the number of instances; a lost one costs
- * nothing that the next does not mend. Leases do not rest on them: those are in the records.
+ * nothing that the next does not mend. Ends do not rest on them alone: before one the others are asked in the record.
  */
 import type { Bus, Session } from '@nephos/events';
 import { type Clock, isUid, newUid } from '@nephos/service';
@@ -12,24 +12,26 @@ const gatherMs = 100;
 interface Pulse {
   readonly replica: string;
   readonly uids: readonly string[];
+  /** Of each, in the same order; older replicas do not tell them. */
+  readonly beats?: readonly number[];
 }
 
 export class Pulses implements Disposable {
   readonly #replica = newUid();
   readonly #bus: Bus;
-  readonly #gathered = new Set<string>();
+  readonly #gathered = new Map<string, number>();
   readonly #ends = new DisposableStack();
 
   /** `onHeard` is told of each instance that another replica heard of. */
-  constructor(bus: Bus, clock: Clock, onHeard: (uid: string) => void) {
+  constructor(bus: Bus, clock: Clock, onHeard: (uid: string, beat: number) => void) {
     this.#bus = bus;
     this.#ends.use(clock.every(gatherMs, () => this.#send()));
     this.#ends.use(bus.onSession((session) => this.#listen(session, onHeard)));
   }
 
   /** This replica has heard of it. */
-  add(uid: string): void {
-    this.#gathered.add(uid);
+  add(uid: string, beat: number): void {
+    this.#gathered.set(uid, beat);
   }
 
   [Symbol.dispose](): void {
@@ -37,9 +39,14 @@ export class Pulses implements Disposable {
   }
 
   #send(): void {
-    if (this.#gathered.size === 0) return;
-    const pulse: Pulse = { replica: this.#replica, uids: [...this.#gathered] };
-    this.#gathered.clear();
+    const gathered = this.#gathered;
+    if (gathered.size === 0) return;
+    const pulse: Pulse = {
+      replica: this.#replica,
+      uids: [...gathered.keys()],
+      beats: [...gathered.values()],
+    };
+    gathered.clear();
     try {
       this.#bus.session?.connection.publish(subject, JSON.stringify(pulse));
     } catch {
@@ -47,12 +54,12 @@ export class Pulses implements Disposable {
     }
   }
 
-  #listen({ connection, signal }: Session, onHeard: (uid: string) => void): void {
+  #listen({ connection, signal }: Session, onHeard: (uid: string, beat: number) => void): void {
     const subscription = connection.subscribe(subject, {
       callback: (error, message) => {
         const pulse = error === null ? parsed(message.string()) : undefined;
         if (pulse === undefined || pulse.replica === this.#replica) return;
-        for (const uid of pulse.uids) onHeard(uid);
+        for (const [at, uid] of pulse.uids.entries()) if (isUid(uid)) onHeard(uid, pulse.beats?.[at] ?? 0);
       },
     });
     signal.addEventListener('abort', () => subscription.unsubscribe(), { once: true });
@@ -61,10 +68,9 @@ export class Pulses implements Disposable {
 
 function parsed(text: string): Pulse | undefined {
   try {
-    const { replica, uids } = JSON.parse(text) as Partial<Pulse>;
-    return typeof replica === 'string' && Array.isArray(uids)
-      ? { replica, uids: uids.filter(isUid) }
-      : undefined;
+    const { replica, uids, beats = [] } = JSON.parse(text) as Partial<Pulse>;
+    const fits = typeof replica === 'string' && Array.isArray(uids) && Array.isArray(beats);
+    return fits ? { replica, uids, beats } : undefined;
   } catch {
     return undefined;
   }

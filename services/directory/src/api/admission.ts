@@ -32,16 +32,11 @@ export class Admission {
    * Lets the call pass if its caller may speak for the instance. `service`: whose it is; undefined where nobody
    * knows. Throws Unauthenticated or Denied.
    */
-  async check(
-    what: string,
-    { token, peer }: Caller,
-    uid: string,
-    service: string | undefined,
-  ): Promise<void> {
+  async check(what: string, caller: Caller, uid: string, service: string | undefined): Promise<void> {
     const { identify, refusals, log } = this.#parts;
     if (identify === undefined) return;
     try {
-      const who = await identify(token);
+      const who = await identify(caller.token);
       if (service !== undefined && who.service !== service) {
         throw new Denied(
           'PERMISSION_DENIED',
@@ -52,6 +47,7 @@ export class Admission {
         throw new Denied('PERMISSION_DENIED', `the token speaks for instances/${who.instance} alone`);
       }
     } catch (error) {
+      const { peer } = caller;
       const reason = error instanceof NephosError ? error.reason : 'INTERNAL';
       refusals.add(1, { call: what, reason });
       log.warn({ call: what, reason, instance: uid, service, peer, why: messageOf(error) }, 'refused');

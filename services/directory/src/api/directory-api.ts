@@ -3,20 +3,25 @@ import type {
   DeregisterInstanceRequest,
   DirectoryServiceDefinition,
   GetInstanceRequest,
+  KeepInstancesRequest,
+  KeepInstancesResponse,
   ListInstancesRequest,
   RegisterInstanceRequest,
   RenewInstanceRequest,
   WatchInstancesRequest,
 } from '@nephos/proto/nephos/directory/v1/directory_service';
 import {
+  type DeepPartial,
   durationOf,
   type FilterCondition,
+  fieldInvalid,
   type Implementation,
   pageSizeOf,
   pageTokenOf,
   parseFilter,
   parseResourceName,
   readPageToken,
+  sentToMany,
 } from '@nephos/service';
 import type { Counter } from '@opentelemetry/api';
 import { calleesOf, factsOf, healthOf, loadOf } from '../domain/message.ts';
@@ -46,6 +51,22 @@ export interface DirectoryApiParts {
 }
 
 export function directoryApi({ registry, watching, admission, renewals, now }: DirectoryApiParts) {
+  /** What streams answer, by lease in milliseconds: encoded once. */
+  const kept = new Map<number, DeepPartial<KeepInstancesResponse>>();
+  const renew = async (renewal: RenewInstanceRequest, caller: Caller) => {
+    const { name, beat, health, load, callees } = renewal;
+    const uid = parseResourceName('instances', name);
+    const { state } = await registry.get(uid);
+    await admission.check('renew', caller, uid, state.facts.service);
+    const leaseMs = await registry.renew(uid, {
+      beat: Number(beat),
+      health: healthOf(health, 'health'),
+      load: loadOf(load),
+      callees: calleesOf(callees, now().toISOString()),
+    });
+    renewals.add(1);
+    return leaseMs;
+  };
   return {
     async registerInstance({ instance, beat, supersedes }: RegisterInstanceRequest, caller: Caller) {
       const at = now().toISOString();
@@ -63,18 +84,18 @@ export function directoryApi({ registry, watching, admission, renewals, now }: D
       );
     },
 
-    async renewInstance({ name, beat, health, load, callees }: RenewInstanceRequest, caller: Caller) {
-      const uid = parseResourceName('instances', name);
-      const { state } = await registry.get(uid);
-      await admission.check('renew', caller, uid, state.facts.service);
-      const leaseMs = await registry.renew(uid, {
-        beat: Number(beat),
-        health: healthOf(health, 'health'),
-        load: loadOf(load),
-        callees: calleesOf(callees, now().toISOString()),
-      });
-      renewals.add(1);
-      return { leaseTtl: durationOf(leaseMs) };
+    async renewInstance(renewal: RenewInstanceRequest, caller: Caller) {
+      return { leaseTtl: durationOf(await renew(renewal, caller)) };
+    },
+
+    async *keepInstances(requests: AsyncIterable<KeepInstancesRequest>, caller: Caller) {
+      for await (const { renewal } of requests) {
+        if (renewal === undefined) throw fieldInvalid('renewal', 'is required', true);
+        const leaseMs = await renew(renewal, caller);
+        const answer = kept.get(leaseMs) ?? sentToMany({ leaseTtl: durationOf(leaseMs) });
+        kept.set(leaseMs, answer);
+        yield answer;
+      }
     },
 
     async deregisterInstance({ name, beat }: DeregisterInstanceRequest, caller: Caller) {

@@ -61,6 +61,8 @@ export interface InstanceRecord extends PublicState {
   /** Absent in records of the first directories. */
   readonly callees?: readonly CalleeWord[];
   readonly ended?: boolean;
+  /** A replica that has heard nothing for a while asks whoever knows a later beat than this one to write it. */
+  readonly questionedBeat?: number;
   readonly pending?: PendingChange | undefined;
 }
 

@@ -2,8 +2,8 @@
  * What one replica knows: for each instance the last it said, here or through another replica, and the record in
  * the bus. Pure state; the clock's values and what the bus answered are handed in. Owner: the registry.
  * Invariants: of two words of an instance the one with the higher beat counts; nothing is written but over the
- * revision that was read; an instance whose beat stood still for its lease is taken out by such a write only, so
- * a renewal that came through another replica always wins. Silence, unlike an end, is what this replica alone
+ * revision that was read; an instance that was silent for its lease is asked for in its record, and taken out by
+ * such a write only when no replica answered, so a renewal that came through another replica wins. Silence, unlike an end, is what this replica alone
  * thinks: it is written nowhere and passes with the next sign of life. A crash leaves the records in the bus.
  */
 import {
@@ -50,8 +50,17 @@ interface Leaving {
 
 /** So much later than it said may a renewal come. */
 const renewalSlackMs = 300;
-/** Renewals that change nothing are written so many times a lease. */
-const writesALease = 3;
+/** Parts of a lease. */
+const parts = {
+  /** After so long without a sign of life all replicas are asked for one. */
+  question: 1 / 2,
+  /** So long they have to answer. */
+  answer: 1 / 3,
+  /** Until a record that tells of a published change is written without it. */
+  published: 1 / 3,
+  /** Between writes of renewals that change nothing: for load and callees at other replicas. */
+  rest: 3,
+};
 
 interface Entry {
   said: Said | undefined;
@@ -65,6 +74,10 @@ interface Entry {
   keptAt: number;
   /** The beat of the last word that changed what lists show. */
   changedBeat: number;
+  /** The highest beat that another replica heard. */
+  heardBeat: number;
+  /** Nothing was heard of it for so long that the other replicas are to be asked. */
+  inQuestion: boolean;
   silent: boolean;
   floor: number;
   publishedSeq: number;
@@ -119,10 +132,12 @@ export class Roster {
     return true;
   }
 
-  /** Another replica heard of it. */
-  heard(uid: string, now: number): void {
+  /** Another replica heard of it; older ones do not tell the beat. */
+  heard(uid: string, beat: number, now: number): void {
     const entry = this.#entries.get(uid);
-    if (entry?.said !== undefined) this.#alive(entry, now);
+    if (entry?.said === undefined) return;
+    entry.heardBeat = Math.max(entry.heardBeat, beat);
+    this.#alive(entry, now);
   }
 
   /**
@@ -146,9 +161,10 @@ export class Roster {
     });
   }
 
-  /** The highest beat heard of an instance; 0 if none. */
+  /** The highest beat heard of an instance, here or elsewhere; 0 if none. */
   lastBeat(uid: string): number {
-    return this.#entries.get(uid)?.said?.beat ?? 0;
+    const entry = this.#entries.get(uid);
+    return Math.max(entry?.said?.beat ?? 0, entry?.heardBeat ?? 0);
   }
 
   /** Takes an instance out, by its own word or its successor's. */
@@ -158,21 +174,31 @@ export class Roster {
 
   /** Marks an instance whose lease ran out for the conditional write that takes it out. */
   lapse(uid: string, at: string): void {
-    const beat = this.#entries.get(uid)?.said?.beat;
-    if (beat !== undefined) this.#depart(uid, { beat, lapsed: true, at });
+    this.#depart(uid, { beat: this.lastBeat(uid), lapsed: true, at });
   }
 
   /** Signs of life may have been missed: nobody's lease ran out after all. */
   unlapse(): void {
-    for (const entry of this.#entries.values()) if (entry.leaving?.lapsed) entry.leaving = undefined;
+    for (const entry of this.#entries.values()) {
+      entry.inQuestion = false;
+      if (entry.leaving?.lapsed) entry.leaving = undefined;
+    }
   }
 
-  /** Those whose last sign of life, or `from` if that was later, is longer ago than their lease. */
+  /**
+   * Those whose last sign of life, or `from` if that was later, is longer ago than their lease, and of whom no other
+   * replica had one when asked. Who is late, but not that late, is to be asked for with the next write.
+   */
   lapsed(now: number, from: number): string[] {
-    return this.#uids(({ said, leaving, aliveAt }) => {
-      return (
-        said !== undefined && leaving === undefined && now - Math.max(aliveAt, from) > said.facts.leaseMs
-      );
+    return this.#uids((entry) => {
+      const { said, leaving, aliveAt, record, keptAt } = entry;
+      if (said === undefined || leaving !== undefined) return false;
+      const { leaseMs } = said.facts;
+      const quietMs = now - Math.max(aliveAt, from);
+      entry.inQuestion = quietMs > leaseMs * parts.question;
+      if (quietMs <= leaseMs) return false;
+      const asked = record === undefined || record.ended || isQuestioned(record);
+      return asked && now - keptAt >= leaseMs * parts.answer;
     });
   }
 
@@ -232,18 +258,21 @@ export class Roster {
       if (last?.pending === undefined) this.#entries.delete(uid);
     } else if (said !== undefined && isDue(entry, said, now)) {
       return { record: advance(record, said, floor), over };
+    } else if (record !== undefined && isToBeAsked(entry)) {
+      return { record: { ...record, questionedBeat: record.beat }, over };
     }
     return record?.ended && record !== last ? { record, over } : undefined;
   }
 
-  /** Those for which `nextWrite` has something, should the bus be there. */
+  /** Whether `nextWrite` has something, should the bus be there. */
+  isUnwritten(uid: string, now: number): boolean {
+    const entry = this.#entries.get(uid);
+    return entry !== undefined && isUnwritten(entry, now);
+  }
+
+  /** Those of whom that is so. */
   unwritten(now: number): string[] {
-    return this.#uids((entry) => {
-      const { said, leaving, record, publishedSeq } = entry;
-      const tombstone =
-        record?.ended === true && record.pending !== undefined && record.pending.seq <= publishedSeq;
-      return leaving !== undefined || tombstone || (said !== undefined && isDue(entry, said, now));
-    });
+    return this.#uids((entry) => isUnwritten(entry, now));
   }
 
   /** The record whose change is to be published. */
@@ -281,7 +310,9 @@ export class Roster {
   }
 
   #uids(which: (entry: Entry) => boolean): string[] {
-    return [...this.#entries].flatMap(([uid, entry]) => (which(entry) ? [uid] : []));
+    const uids: string[] = [];
+    for (const [uid, entry] of this.#entries) if (which(entry)) uids.push(uid);
+    return uids;
   }
 
   #entryOf(uid: string, now: number): Entry {
@@ -295,6 +326,8 @@ export class Roster {
         revision: this.#keptKnown ? 0 : undefined,
         keptAt: now,
         changedBeat: 0,
+        heardBeat: 0,
+        inQuestion: false,
         silent: false,
         floor: 0,
         publishedSeq: 0,
@@ -318,6 +351,7 @@ export class Roster {
 
   #alive(entry: Entry, now: number): void {
     entry.aliveAt = now;
+    entry.inQuestion = false;
     if (!entry.silent) return;
     entry.silent = false;
     if (entry.said !== undefined) this.#show(entry, entry.said.facts.service);
@@ -352,11 +386,30 @@ export class Roster {
   }
 }
 
-/** A renewal that changes nothing is written now and then only, so that other replicas see the beat move. */
-function isDue({ record, changedBeat, keptAt }: Entry, said: Said, now: number): boolean {
+function isUnwritten(entry: Entry, now: number): boolean {
+  const { said, leaving, record, publishedSeq } = entry;
+  const tombstone =
+    record?.ended === true && record.pending !== undefined && record.pending.seq <= publishedSeq;
+  if (leaving !== undefined || tombstone) return true;
+  return said !== undefined && (isDue(entry, said, now) || isToBeAsked(entry));
+}
+
+/** A change is written at once, like the answer to whoever asks for an instance; other renewals now and then only. */
+function isDue({ record, changedBeat, keptAt, silent, inQuestion }: Entry, said: Said, now: number): boolean {
   if (record === undefined || record.ended || record.beat < changedBeat)
     return said.beat > (record?.beat ?? -1);
-  return said.beat > record.beat && now - keptAt >= said.facts.leaseMs / writesALease;
+  // What is written would count as a sign of life elsewhere.
+  if (said.beat <= record.beat || silent || inQuestion) return false;
+  const pauseMs = said.facts.leaseMs * (record.pending === undefined ? parts.rest : parts.published);
+  return isQuestioned(record) || now - keptAt >= pauseMs;
+}
+
+function isToBeAsked({ inQuestion, record }: Entry): boolean {
+  return inQuestion && record !== undefined && !record.ended && !isQuestioned(record);
+}
+
+function isQuestioned({ questionedBeat, beat }: InstanceRecord): boolean {
+  return questionedBeat === beat;
 }
 
 /** As callers see it: the record that would be written. */
