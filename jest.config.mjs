@@ -5,6 +5,10 @@ import path from 'node:path';
 
 const folders = ['libs', 'services', 'cli', 'deploy', 'e2e', 'scripts'];
 
+// What Node made of the sources before, for the store's writer threads and for programs that tests start: each would
+// else read and strip them anew.
+process.env['NODE_COMPILE_CACHE'] ??= path.join(import.meta.dirname, '.cache/compile');
+
 export default {
   rootDir: import.meta.dirname,
   roots: folders
@@ -19,6 +23,7 @@ export default {
   // client's keys asks for these some million times a platform: it takes them as arguments instead.
   sandboxInjectedGlobals: ['Math', 'Float64Array'],
   maxWorkers: 2,
+  testSequencer: '<rootDir>/scripts/jest-longest-first.mjs',
   // Only a bound against a hang: real guests boot within it even where the CPU is emulated and shared.
   testTimeout: 120_000,
   reporters: ['default', '<rootDir>/scripts/jest-closing-line.mjs'],

@@ -54,12 +54,17 @@ export function keyFilesIn(folder: string): KeyFiles {
  */
 export async function openBrokerKeys(folder: string, names: readonly string[]): Promise<BrokerKeys> {
   const files = keyFilesIn(folder);
-  const operator = await key(path.join(folder, 'operator.nk'), createOperator);
-  const signer = await key(files.signer, createOperator);
-  const system = await key(path.join(folder, 'system.nk'), createAccount);
-  const platform = await key(path.join(folder, 'platform.nk'), createAccount);
-  await ensureCreds(files.systemCreds, 'system', system);
-  for (const name of names) await ensureCreds(files.credsOf(name), name, platform);
+  // Each file waits for the disk: all at once wait for it together.
+  const [operator, signer, system, platform] = await Promise.all([
+    key(path.join(folder, 'operator.nk'), createOperator),
+    key(files.signer, createOperator),
+    key(path.join(folder, 'system.nk'), createAccount),
+    key(path.join(folder, 'platform.nk'), createAccount),
+  ]);
+  await Promise.all([
+    ensureCreds(files.systemCreds, 'system', system),
+    ...names.map((name) => ensureCreds(files.credsOf(name), name, platform)),
+  ]);
   return { operator, signer, system, platform, files };
 }
 

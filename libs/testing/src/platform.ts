@@ -96,7 +96,11 @@ async function start<S extends PlatformService>(
   );
   const places = await layPlaces(options, { data, folders, nats });
   const made = places.map((place) => make(place));
-  for (const service of made) running.defer(() => service.stop());
+  // The instances of a service end together: each gives its callers time to learn of it.
+  for (const name of serviceNames) {
+    const instances = made.filter((service) => service.name === name);
+    running.defer(async () => void (await Promise.all(instances.map((service) => service.stop()))));
+  }
   await Promise.all(made.map((service) => service.start()));
 
   const replicas = Object.fromEntries(

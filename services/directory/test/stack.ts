@@ -89,6 +89,7 @@ export class Stack implements AsyncDisposable {
       stdio: ['ignore', 'pipe', 'ignore'],
       env: {
         NODE_NO_WARNINGS: '1',
+        NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'],
         NEPHOS_NATS: nats,
         NEPHOS_DATA: options.data ?? (await this.folder()),
         NEPHOS_BIND: options.bind ?? '127.0.0.1:0',
@@ -160,6 +161,7 @@ export class Stack implements AsyncDisposable {
       stdio: ['ignore', 'pipe', 'inherit'],
       env: {
         NODE_NO_WARNINGS: '1',
+        NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'],
         NEPHOS_DIRECTORY: this.seeds,
         NEPHOS_DATA: data,
         NEPHOS_LOG_LEVEL: 'silent',

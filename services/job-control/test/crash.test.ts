@@ -30,7 +30,7 @@ const processes = new Set<ChildProcess>();
 
 function start(script: string, args: string[], env: Record<string, string> = {}): ChildProcess {
   const child = spawn(process.execPath, [path.join(import.meta.dirname, script), ...args], {
-    env: { PATH: process.env['PATH'] ?? '', ...env },
+    env: { PATH: process.env['PATH'], NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'], ...env },
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   processes.add(child);

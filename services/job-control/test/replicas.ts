@@ -140,7 +140,8 @@ export class Replicas implements AsyncDisposable {
     const at = this.#at(instance);
     at.child = spawn(process.execPath, [path.join(import.meta.dirname, '../src/main.ts')], {
       env: {
-        PATH: process.env['PATH'] ?? '',
+        PATH: process.env['PATH'],
+        NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'],
         NEPHOS_LOG_LEVEL: process.env['NEPHOS_LOG_LEVEL'] ?? 'error',
         NEPHOS_DATA: path.join(this.#data, String(instance)),
         NEPHOS_STORE: this.#url,
