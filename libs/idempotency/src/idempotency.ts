@@ -2,8 +2,8 @@
  * Mutating requests happen once (DESIGN section 4, AIP-155): whoever repeats a request, at once or after a restart,
  * gets the same entity and the same job.
  * Owner: the service whose store it is. Invariants: nothing is done before the record is durable; `carryOut` reads
- * the record alone, so that any repeat or the sweeper can finish it; a refusal leaves no record, so that a corrected
- * retry is not blocked. A crash leaves an open record, which the next repeat or sweep carries out.
+ * the record alone (and the request again, where somebody asks), so that any repeat or the sweeper can finish it; a
+ * refusal leaves no record, so that a corrected retry is not blocked; the body goes once it was carried out. A crash leaves an open record, which the next repeat or sweep carries out.
  */
 import {
   AlreadyExists,

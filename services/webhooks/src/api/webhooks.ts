@@ -88,7 +88,7 @@ export function webhooksApi(
 }
 
 async function checkFilter(bus: Bus, webhook: Webhook | undefined): Promise<void> {
-  const { entity = '' } = filterOf(webhook?.filter);
+  const { entity } = filterOf(webhook?.filter);
   if (entity !== '') await checkEntityWord(bus, entity, 'webhook.filter.entity');
 }
 
