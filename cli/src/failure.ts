@@ -17,6 +17,9 @@ const advice: Partial<Readonly<Record<Reason, string>>> = {
   INTERNAL: 'the request id finds it in the logs',
 };
 
+/** A message that says itself which command helps needs no further hint. */
+const namesCommand = /"nephos /;
+
 /** `requestId`: that of the run, where the server did not say another. */
 export function failureText(error: unknown, requestId: string): string {
   if (!(error instanceof NephosError)) {
@@ -27,6 +30,6 @@ export function failureText(error: unknown, requestId: string): string {
     .map(({ field, description }) => `; ${field}: ${description}`)
     .join('');
   const told = error.details.metadata?.['requestId'] || requestId;
-  const hint = advice[error.reason];
+  const hint = namesCommand.test(error.message) ? undefined : advice[error.reason];
   return `nephos: ${error.message}${fields} [${error.reason}, request ${told}]${hint === undefined ? '' : ` → ${hint}`}`;
 }

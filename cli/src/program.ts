@@ -1,6 +1,6 @@
 /** The commands, put together, and what becomes of a run: exit code 0 well, 1 failed, 2 wrong usage. */
 import { newUid, runAs } from '@nephos/service';
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Help, type Option } from 'commander';
 import { failureText } from './failure.ts';
 import { addClusters } from './groups/clusters.ts';
 import { addCredentials } from './groups/credentials.ts';
@@ -67,10 +67,18 @@ export function buildProgram(session: Session): Command {
     .option('--json', 'JSON instead of tables: one document, or a line each where it streams')
     .addHelpText('after', examples)
     .exitOverride()
+    .configureHelp({ optionDescription })
     .configureOutput({ writeOut: (text) => stdout.write(text), writeErr: (text) => stderr.write(text) });
   program.hook('preAction', (_, command) => session.configure(command.optsWithGlobals<GlobalOptions>()));
   for (const add of groups) add(program, session);
   return program;
+}
+
+/** Defaults that are nothing need no telling. */
+function optionDescription(option: Option): string {
+  const { defaultValue, description } = option;
+  const isNothing = defaultValue === '' || (Array.isArray(defaultValue) && defaultValue.length === 0);
+  return isNothing ? description : new Help().optionDescription(option);
 }
 
 /** Runs one command line; returns the exit code. */

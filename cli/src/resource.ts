@@ -31,6 +31,10 @@ export interface ResourceKind<M extends Named> {
   readonly word: string;
   /** The collection in resource names, e.g. `zones`. */
   readonly collection: string;
+  /** The group of commands, where it is not the collection's words with hyphens. */
+  readonly group?: string;
+  /** They have no display names. */
+  readonly nameless?: boolean;
   readonly columns: readonly Column[];
   list(platform: Platform, query: ListQuery): Promise<Page<M>>;
   get(platform: Platform, name: string): Promise<M>;
@@ -59,17 +63,22 @@ export async function listAll<M extends Named>(
   return { items, more: pageToken !== '' };
 }
 
-/** The resource name of what a person means: a resource name, a uid, the beginning or end of one, or a display name. */
+/**
+ * The resource name of what a person means: a resource name, a uid, the beginning or end of one, or a display name.
+ * Tables print long names as `vms/…<end of the uid>`: that is understood as well.
+ */
 export async function findName<M extends Named>(
   session: Session,
   kind: ResourceKind<M>,
-  reference: string,
+  spoken: string,
 ): Promise<string> {
-  const { collection, word } = kind;
+  const { collection, word, group = hyphenated(collection), nameless = false } = kind;
+  const reference = spoken.startsWith(`${collection}/…`) ? spoken.slice(collection.length + 2) : spoken;
   if (reference.startsWith(`${collection}/`)) return reference;
   if (isUid(reference)) return `${collection}/${reference}`;
   const filter = `display_name = ${JSON.stringify(reference)}`;
-  let { items: found } = await listAll(session, kind, { filter, limit: 2, showDeleted: true });
+  let found: M[] = [];
+  if (!nameless) ({ items: found } = await listAll(session, kind, { filter, limit: 2, showDeleted: true }));
   if (found.length === 0 && /^[0-9a-f-]+$/.test(reference) && reference.length >= shortestPart) {
     const { items } = await listAll(session, kind, { showDeleted: true });
     found = items.filter(
@@ -77,12 +86,24 @@ export async function findName<M extends Named>(
     );
   }
   const [only, ...others] = found;
-  if (only === undefined) throw new NotFound('RESOURCE_NOT_FOUND', `there is no ${word} "${reference}"`);
+  if (only === undefined) {
+    const text = `there is no ${word} "${spoken}"; "nephos ${group} list" shows what there is`;
+    throw new NotFound('RESOURCE_NOT_FOUND', text);
+  }
   if (others.length > 0) {
     const uids = found.map(({ header }) => header?.uid ?? '').join(', ');
     throw new Invalid('FIELD_INVALID', `"${reference}" is more than one ${word}: ${uids}; use a uid`);
   }
   return only.header?.name ?? '';
+}
+
+/** What findName understands, for help. */
+export function meanings({ nameless = false }: { readonly nameless?: boolean }): string {
+  return `its name, its uid, the beginning or end of that${nameless ? '' : ', or its display name'}`;
+}
+
+function hyphenated(collection: string): string {
+  return collection.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
 export function printOne<M extends Named>(session: Session, kind: ResourceKind<M>, message: M): void {
@@ -129,7 +150,7 @@ export function addReading<M extends Named>(
   group
     .command('show')
     .description(`everything about one ${kind.word}`)
-    .argument(`<${kind.word}>`, 'its name, its uid, the beginning or end of that, or its display name')
+    .argument(`<${kind.word}>`, meanings(kind))
     .action(async (reference: string) => {
       const name = await findName(session, kind, reference);
       printOne(session, kind, await kind.get(session.platform, name));

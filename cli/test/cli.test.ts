@@ -52,6 +52,9 @@ describe('the life of a VM', () => {
     expect(name).toMatch(/^operations\//);
     expect(await run(`operations wait ${name}`)).toMatchObject({ code: 0 });
     const uid = name.replace('operations/', '');
+    // As the table of a narrow terminal prints it.
+    expect((await run(`operations wait operations/…${uid.slice(-12)}`)).stdout).toContain(`${name} done`);
+    expect((await run(`jobs show ${uid.slice(-12)}`)).stdout).toContain(`name: jobs/${uid}`);
     const tree = await run(`jobs tree ${uid}`);
     expect(tree.stdout).toMatch(/^vm\.create SUCCEEDED in .*\n {2}- acquire +succeeded/);
     expect((await run(`jobs watch ${uid}`)).stdout).toMatch(/^vm\.create SUCCEEDED/);
@@ -119,7 +122,7 @@ describe('what went wrong is told in one line, with reason, request and a way ou
     [
       'vms show nobody',
       1,
-      /^nephos: there is no vm "nobody" \[RESOURCE_NOT_FOUND, request [0-9a-f-]{36}\] → .*\n$/,
+      /^nephos: there is no vm "nobody"; "nephos vms list" shows what there is \[RESOURCE_NOT_FOUND, request [0-9a-f-]{36}\]\n$/,
     ],
     ["vms list --filter 'size = 3'", 1, /^nephos: .*\[FILTER_INVALID, request [0-9a-f-]{36}\] → .*\n$/],
     ['zones create east', 1, /^nephos: .*\[DISPLAY_NAME_TAKEN, .*\n$/],

@@ -18,6 +18,7 @@ const service = 'events';
 const credentialKind: ResourceKind<EventCredential> = {
   word: 'credential',
   collection: 'eventCredentials',
+  group: 'credentials',
   columns: [
     nameColumn,
     enumColumn('STATE', 'state'),

@@ -19,6 +19,7 @@ import { type Json, printable } from '../table.ts';
 export const jobKind: ResourceKind<Job> = {
   word: 'job',
   collection: 'jobs',
+  nameless: true,
   columns: [
     { title: 'TYPE', path: 'type' },
     enumColumn('STATE', 'state'),

@@ -4,9 +4,9 @@ import { Operation, OperationsDefinition } from '@nephos/proto/google/longrunnin
 import { Job } from '@nephos/proto/nephos/jobs/v1/jobs';
 import type { Command } from 'commander';
 import { Progress } from '../progress.ts';
-import { positive } from '../resource.ts';
+import { findName, meanings, positive } from '../resource.ts';
 import type { Session } from '../session.ts';
-import {} from '../table.ts';
+import { jobKind } from './jobs.ts';
 
 const columns = [
   { title: 'OPERATION', path: 'name' },
@@ -39,9 +39,10 @@ export function addOperations(program: Command, session: Session): void {
   group
     .command('wait')
     .description('wait until one is over; fails when it failed')
-    .argument('<operation>', 'operations/… or its uid')
+    .argument('<operation>', meanings(jobKind))
     .action(async (reference: string) => {
-      const name = reference.replace(/^(operations\/)?/, 'operations/');
+      const behind = await findName(session, jobKind, reference.replace(/^operations\/…?/, ''));
+      const name = behind.replace(/^jobs/, 'operations');
       const progress = new Progress(session.world.stderr);
       const options = { signal: session.signal, onChange: progress.show };
       const job = await finishedOperation(session.platform, { name }, options).finally(() => progress.end());

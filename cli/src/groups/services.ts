@@ -15,11 +15,11 @@ const columns: readonly Column[] = [
   { title: 'ZONE', path: 'header.zone' },
   { title: 'ADDRESS', path: 'address' },
   { title: 'PROCESS', path: 'process', format: processWord },
-  { title: 'SINCE', path: 'process.startTime', format: timeWord },
   uidColumn,
 ];
 const wideColumns: readonly Column[] = [
   ...columns,
+  { title: 'SINCE', path: 'process.startTime', format: timeWord },
   { title: 'LABELS', path: 'header.labels', format: labelsWord },
   { title: 'GRPC SERVICES', path: 'grpcServices', format: namesWord },
 ];
@@ -45,7 +45,7 @@ export function addServices(program: Command, session: Session): void {
     .command('services')
     .description('services: who runs where, how they are, and who calls whom')
     .argument('[service]', 'only this one, e.g. orchestrator')
-    .option('--wide', 'also labels, and the gRPC services that each serves')
+    .option('--wide', 'also since when, labels, and the gRPC services that each serves')
     .addHelpText('after', examples)
     .action(async (service: string | undefined, { wide = false }: { readonly wide?: boolean }) =>
       list(session, service === 'list' ? undefined : service, wide),

@@ -5,7 +5,7 @@ import {
   WebhookDelivery,
   WebhookServiceDefinition,
 } from '@nephos/proto/nephos/webhooks/v1/webhook';
-import { durationOf } from '@nephos/service';
+import { durationOf, isUid, NotFound } from '@nephos/service';
 import type { Command } from 'commander';
 import { createdColumn, enumColumn, nameColumn, timeWord, uidColumn } from '../columns.ts';
 import {
@@ -185,7 +185,8 @@ function addDeliveries(group: Command, session: Session): void {
     .command('delivery')
     .description('one delivery, with its attempts and its event')
     .argument('<name>', 'webhooks/…/deliveries/…')
-    .action(async (name: string) => {
+    .action(async (reference: string) => {
+      const name = await deliveryName(session, reference);
       const webhooks = await session.platform.client(WebhookServiceDefinition, 'webhooks');
       printDelivery(session, await webhooks.getWebhookDelivery({ name }));
     });
@@ -205,7 +206,9 @@ function addOnDeliveries(
     .argument('<webhook-or-delivery>', 'a webhook, or webhooks/…/deliveries/…')
     .action(async (reference: string) => {
       const isDelivery = reference.includes('/deliveries/');
-      const name = isDelivery ? reference : await findName(session, webhookKind, reference);
+      const name = isDelivery
+        ? await deliveryName(session, reference)
+        : await findName(session, webhookKind, reference);
       const webhooks = await session.platform.client(WebhookServiceDefinition, 'webhooks');
       const { count } = await (verb === 'resend'
         ? webhooks.resendWebhookDeliveries({ name })
@@ -213,6 +216,21 @@ function addOnDeliveries(
       if (session.json) session.document({ count: Number(count) });
       else session.out(`${count} ${verb === 'resend' ? 'wait to be sent' : 'dropped'}`);
     });
+}
+
+/** `webhooks/…/deliveries/…`, whole or as the table prints it: with the ends of uids. */
+async function deliveryName(session: Session, spoken: string): Promise<string> {
+  const [webhook, delivery = ''] = spoken.split('/deliveries/') as [string, string?];
+  const parent = await findName(session, webhookKind, webhook);
+  if (isUid(delivery)) return `${parent}/deliveries/${delivery}`;
+  const end = delivery.replace(/^…/, '');
+  const found = (await log(session, { parent, filter: '', limit: 1000 })).filter(
+    ({ deliveryId }) => end.length >= 6 && String(deliveryId).endsWith(end),
+  );
+  const [only, ...others] = found;
+  if (only !== undefined && others.length === 0) return String(only['name']);
+  const text = `${found.length === 0 ? 'there is no delivery' : 'more than one delivery is meant by'} "${spoken}"`;
+  throw new NotFound('RESOURCE_NOT_FOUND', `${text}; "nephos webhooks deliveries ${webhook}" shows them`);
 }
 
 async function log(
