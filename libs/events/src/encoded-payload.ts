@@ -19,15 +19,8 @@ export class EncodedPayload extends JsonText implements EventPayload {
   readonly traceparent?: string;
   /** Nothing is there after the change. */
   readonly removed: boolean;
-  /** The JSON of `change`. */
-  readonly changeText: string;
 
-  private constructor(
-    text: string,
-    head: Omit<EventPayload, 'change'>,
-    changeText: string,
-    removed: boolean,
-  ) {
+  private constructor(text: string, head: Omit<EventPayload, 'change'>, removed: boolean) {
     super(text);
     this.tree = head.tree;
     this.address = head.address;
@@ -37,26 +30,29 @@ export class EncodedPayload extends JsonText implements EventPayload {
     this.schema = head.schema;
     if (head.traceparent !== undefined) this.traceparent = head.traceparent;
     this.removed = removed;
-    this.changeText = changeText;
   }
 
-  static of({ change, ...head }: EventPayload): EncodedPayload {
-    const changeText = JSON.stringify(change);
-    const text = `${JSON.stringify(head).slice(0, -1)}${beforeChange}${changeText}}`;
-    return new EncodedPayload(text, head, changeText, change.new === undefined);
+  static of(payload: EventPayload): EncodedPayload {
+    const { tree, address, verb, source, name, schema, traceparent, change } = payload;
+    const text = JSON.stringify({ tree, address, verb, source, name, schema, traceparent, change });
+    return new EncodedPayload(text, payload, change.new === undefined);
   }
 
-  /**
-   * From the outbox. The change stands last and the only objects before it have fields of text, in which quotes are
-   * escaped: the first place that looks like its beginning is its beginning.
-   */
+  /** From the outbox. */
   static read(this: void, text: string): Json {
     const at = text.indexOf(beforeChange);
     if (at < 0) return JSON.parse(text) as Json;
     const head = JSON.parse(`${text.slice(0, at)}}`) as Omit<EventPayload, 'change'>;
-    const changeText = text.slice(at + beforeChange.length, -1);
-    const read = new EncodedPayload(text, head, changeText, !changeText.startsWith('{"new":'));
-    return read as unknown as Json;
+    const removed = !text.startsWith('{"new":', at + beforeChange.length);
+    return new EncodedPayload(text, head, removed) as unknown as Json;
+  }
+
+  /**
+   * The JSON of `change`. It stands last, and the only objects before it have fields of text, in which quotes are
+   * escaped: the first place that looks like its beginning is its beginning.
+   */
+  get changeText(): string {
+    return this.text.slice(this.text.indexOf(beforeChange) + beforeChange.length, -1);
   }
 
   get change(): EventPayload['change'] {

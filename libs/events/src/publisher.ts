@@ -7,6 +7,7 @@
 import {
   createInbox,
   type Msg,
+  type MsgHdrs,
   type NatsConnection,
   headers as newHeaders,
   type Subscription,
@@ -20,6 +21,8 @@ export interface Published {
 }
 
 interface InFlight {
+  /** Its place in the list of those in flight, and its number: a late answer to one before it is not its own. */
+  readonly key: string;
   readonly resolve: (published: Published) => void;
   readonly reject: (error: Error) => void;
   readonly sentAt: number;
@@ -32,7 +35,9 @@ export class Publisher implements Disposable {
   readonly #connection: NatsConnection;
   readonly #clock: Clock;
   readonly #inbox = createInbox();
-  readonly #inFlight = new Map<string, InFlight>();
+  /** Not a Map: its former tables lead to the newer ones, and what passed through it stays alive for long. */
+  readonly #inFlight: (InFlight | undefined)[] = [];
+  readonly #freePlaces: number[] = [];
   readonly #replies: Subscription;
   readonly #sweeper: Disposable;
   readonly #onNoStream: () => void;
@@ -52,7 +57,9 @@ export class Publisher implements Disposable {
         if (!error) this.#settle(message);
       },
     });
-    this.#sweeper = clock.every(1_000, () => this.#sweep());
+    this.#sweeper = clock.every(1_000, () => {
+      this.#failAll('the broker did not acknowledge the message in time', clock.monotonic() - patienceMs);
+    });
   }
 
   /** Largest message that the broker takes, in bytes. */
@@ -65,24 +72,21 @@ export class Publisher implements Disposable {
     subject: string,
     body: string,
     messageId: string,
-    headers: Record<string, string> = {},
+    headers?: Readonly<Record<string, string>>,
   ): Promise<Published> {
-    const key = String((this.#next += 1));
-    const all = newHeaders();
-    all.set('Nats-Msg-Id', messageId);
-    for (const [name, value] of Object.entries(headers)) all.set(name, value);
+    const all = headersOf(messageId, headers);
     return new Promise((resolve, reject) => {
-      if (this.#closed) return reject(new Unavailable('SERVICE_UNAVAILABLE', 'not connected to the broker'));
-      this.#inFlight.set(key, { resolve, reject, sentAt: this.#clock.monotonic() });
+      if (this.#closed) return reject(unavailable('not connected to the broker'));
+      const place = this.#freePlaces.pop() ?? this.#inFlight.length;
+      const key = `${place}-${(this.#next += 1)}`;
+      this.#inFlight[place] = { key, resolve, reject, sentAt: this.#clock.monotonic() };
       try {
         // A pooled buffer: encoding into one of its own costs three times as much.
         const bytes = Buffer.from(body);
         this.#connection.publish(subject, bytes, { headers: all, reply: `${this.#inbox}.${key}` });
       } catch (cause) {
-        this.#inFlight.delete(key);
-        reject(
-          new Unavailable('SERVICE_UNAVAILABLE', 'the broker connection refuses the message', { cause }),
-        );
+        this.#take(key);
+        reject(unavailable('the broker connection refuses the message', cause));
       }
     });
   }
@@ -92,15 +96,14 @@ export class Publisher implements Disposable {
     this.#closed = true;
     this.#sweeper[Symbol.dispose]();
     if (!this.#connection.isClosed()) this.#replies.unsubscribe();
-    for (const key of this.#inFlight.keys()) this.#fail(key, 'the connection to the broker was lost');
+    this.#failAll('the connection to the broker was lost');
   }
 
   #settle(message: Msg): void {
-    const key = message.subject.slice(this.#inbox.length + 1);
-    const waiting = this.#inFlight.get(key);
+    const waiting = this.#take(message.subject.slice(this.#inbox.length + 1));
     if (!waiting) return;
     if (message.headers?.code === 503) {
-      this.#fail(key, 'no stream takes the message');
+      waiting.reject(unavailable('no stream takes the message'));
       return this.#onNoStream();
     }
     const ack = JSON.parse(message.string()) as {
@@ -110,22 +113,55 @@ export class Publisher implements Disposable {
     };
     // Sequence 0: a repeat of what a cluster has taken in and not agreed upon, and may never agree upon.
     if (ack.error || ack.seq === undefined || ack.seq === 0) {
-      return this.#fail(key, `the broker refused the message: ${ack.error?.description ?? 'no sequence'}`);
+      const why = ack.error?.description ?? 'no sequence';
+      return waiting.reject(unavailable(`the broker refused the message: ${why}`));
     }
-    this.#inFlight.delete(key);
     waiting.resolve({ streamSequence: ack.seq, duplicate: ack.duplicate === true });
   }
 
-  #fail(key: string, message: string): void {
-    this.#inFlight.get(key)?.reject(new Unavailable('SERVICE_UNAVAILABLE', message));
-    this.#inFlight.delete(key);
+  /** Takes off what is in flight under this key, if it still is. */
+  #take(key: string): InFlight | undefined {
+    const place = Number.parseInt(key, 10);
+    const waiting = this.#inFlight[place];
+    if (waiting?.key !== key) return undefined;
+    this.#inFlight[place] = undefined;
+    this.#freePlaces.push(place);
+    return waiting;
   }
 
-  #sweep(): void {
-    const oldest = this.#clock.monotonic() - patienceMs;
-    for (const [key, { sentAt }] of this.#inFlight) {
-      if (sentAt > oldest) return;
-      this.#fail(key, 'the broker did not acknowledge the message in time');
-    }
+  #failAll(message: string, sentUpTo = Number.POSITIVE_INFINITY): void {
+    for (const waiting of this.#inFlight)
+      if (waiting && waiting.sentAt <= sentUpTo) this.#take(waiting.key)?.reject(unavailable(message));
   }
+}
+
+function unavailable(message: string, cause?: unknown): Unavailable {
+  return new Unavailable('SERVICE_UNAVAILABLE', message, cause === undefined ? {} : { cause });
+}
+
+const messageIdHeader = 'Nats-Msg-Id';
+
+/** What most messages have: one header, of one line. The library's own looks at each character three times. */
+class MessageIdAlone {
+  readonly #messageId: string;
+
+  constructor(messageId: string) {
+    this.#messageId = messageId;
+  }
+
+  encode(): Uint8Array {
+    return Buffer.from(`NATS/1.0\r\n${messageIdHeader}: ${this.#messageId}\r\n\r\n`);
+  }
+}
+
+const oneLine = /^[\x21-\x7e]+$/;
+
+function headersOf(messageId: string, more: Readonly<Record<string, string>> | undefined): MsgHdrs {
+  // All that the library asks of headers that are sent is their encoding.
+  if (more === undefined && oneLine.test(messageId))
+    return new MessageIdAlone(messageId) as unknown as MsgHdrs;
+  const all = newHeaders();
+  all.set(messageIdHeader, messageId);
+  for (const [name, value] of Object.entries(more ?? {})) all.set(name, value);
+  return all;
 }

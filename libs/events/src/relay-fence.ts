@@ -81,26 +81,27 @@ export class Fence {
     return false;
   }
 
-  /** After an acknowledgement: makes sure that the event stands where it belongs. */
-  async settle(
+  /** After an acknowledgement: makes sure that the event stands where it belongs. Undefined: it does. */
+  settle(
     session: Session,
     lane: Lane,
     event: PendingEvent,
     sentAt: number,
     placed: Placed,
-  ): Promise<void> {
+  ): Promise<void> | undefined {
     const { clock, store } = this.#options;
     const now = clock.monotonic();
-    const entity = entityOf(event);
     const from = lane.last;
     lane.last = placed;
     // Another relay may be publishing one by one what this one found collapsed, under other ids. Once a window has
     // passed, it asks before it goes on.
     const isShared = event.firstSeq < event.seq && !store.exclusive;
-    if (isShared) this.#doubts.add({ entity, from: placed, dueAt: now + this.#windowMs });
+    if (isShared) this.#doubts.add({ entity: entityOf(event), from: placed, dueAt: now + this.#windowMs });
+    if (now - lane.unpublishedSince > this.#windowMs * lateShare)
+      return this.#clearUp(session, { entity: entityOf(event), from, dueAt: now });
     // What follows in the lane was published by nobody before this one was.
-    if (now - lane.unpublishedSince <= this.#windowMs * lateShare) lane.unpublishedSince = sentAt;
-    else await this.#clearUp(session, { entity, from, dueAt: now });
+    lane.unpublishedSince = sentAt;
+    return undefined;
   }
 
   async putInOrder(session: Session, entity: Entity, from: Placed): Promise<void> {

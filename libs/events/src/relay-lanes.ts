@@ -9,10 +9,15 @@ import type { Placed } from './subject-order.ts';
 /** Lanes in memory at once; beyond that, events wait in the outbox. */
 const maxLanes = 5_000;
 
+/** What a lane has in which nothing waits, and of whose stream nothing is known. */
+const empty: readonly PendingEvent[] = Object.freeze([]);
+const nowhere: Placed = Object.freeze({ place: 0, sequence: 0 });
+
 export class Lane {
   readonly collection: string;
   readonly id: string;
-  readonly #queue: PendingEvent[] = [];
+  readonly key: string;
+  #queue: readonly PendingEvent[] = empty;
   /** In the queue of turns, or having its turn. */
   busy = false;
   clearing = false;
@@ -23,13 +28,14 @@ export class Lane {
   /** By the monotonic clock, when the head was in no stream yet; -Infinity: nobody knows. */
   unpublishedSince = Number.NEGATIVE_INFINITY;
   /** What lay in the stream last, as far as this relay knows. */
-  last: Placed = { place: 0, sequence: 0 };
+  last: Placed = nowhere;
   /** The document's counter when it was read. */
   counter = 0;
 
   constructor(collection: string, id: string) {
     this.collection = collection;
     this.id = id;
+    this.key = keyOf(collection, id);
   }
 
   get head(): PendingEvent {
@@ -48,13 +54,15 @@ export class Lane {
     if (event.seq <= last) return true;
     if (last > 0 && event.firstSeq > last + 1) return false;
     if (this.isEmpty) this.unpublishedSince = since;
-    this.#queue.push(event);
+    if (this.isEmpty) this.#queue = [event];
+    else (this.#queue as PendingEvent[]).push(event);
     return true;
   }
 
   /** Puts what the outbox had before what was heard meanwhile. */
   fill(older: readonly PendingEvent[]): void {
-    const heard = this.#queue.splice(0);
+    const heard = this.#queue;
+    this.#queue = empty;
     const [head] = heard;
     const { unpublishedSince } = this;
     for (const event of [...older, ...heard]) this.append(event);
@@ -63,7 +71,8 @@ export class Lane {
   }
 
   acknowledge(event: PendingEvent): void {
-    this.#queue.shift();
+    if (this.#queue.length > 1) (this.#queue as PendingEvent[]).shift();
+    else this.#queue = empty;
     this.acknowledgedSeq = event.seq;
     this.unclearedCount += 1;
   }
@@ -177,14 +186,13 @@ export class Lanes {
   /** Its turn is over; another follows when it has more. */
   settled(lane: Lane): void {
     lane.busy = false;
-    if (this.#lanes.get(keyOf(lane.collection, lane.id)) === lane) this.#giveTurn(lane);
+    if (this.#lanes.get(lane.key) === lane) this.#giveTurn(lane);
   }
 
   /** Forgets a lane that has nothing left. */
   drop(lane: Lane): void {
-    const key = keyOf(lane.collection, lane.id);
     const done = lane.isEmpty && !lane.busy && !lane.clearing && lane.unclearedCount === 0;
-    if (done && this.#lanes.get(key) === lane) this.#lanes.delete(key);
+    if (done && this.#lanes.get(lane.key) === lane) this.#lanes.delete(lane.key);
   }
 
   /** Those with something acknowledged and not cleared. */
@@ -209,7 +217,7 @@ export class Lanes {
 
   #add(collection: string, id: string): Lane {
     const lane = new Lane(collection, id);
-    this.#lanes.set(keyOf(collection, id), lane);
+    this.#lanes.set(lane.key, lane);
     return lane;
   }
 

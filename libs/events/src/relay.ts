@@ -261,7 +261,7 @@ class OutboxRelay implements Relay {
   async #send(session: Session, lane: Lane, event: PendingEvent): Promise<void> {
     const payload = payloadOf(event.payload);
     const { tree, address } = payload;
-    const headers: Record<string, string> = isRemoval(payload) ? { [removedHeader]: '1' } : {};
+    const headers = isRemoval(payload) ? { [removedHeader]: '1' } : undefined;
     const messageId = eventId(address, event.seq);
     const body = encodeWithin(payload, event, session.publisher);
     await failpoint('relay.publish', { event: messageId });
@@ -272,7 +272,8 @@ class OutboxRelay implements Relay {
     if (tree === 'entities') this.#restatement.acknowledged(streamSequence, messageId);
     if (duplicate) return;
     const placed = { place: streamSequence, sequence: event.seq };
-    await this.#fence.settle(session, lane, event, sentAt, placed);
+    const settling = this.#fence.settle(session, lane, event, sentAt, placed);
+    if (settling) await settling;
   }
 
   #goOn(lane: Lane): void {
