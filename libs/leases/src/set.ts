@@ -132,7 +132,10 @@ export class LeaseSet {
     const owned = all.filter(({ epoch }) => epoch !== undefined);
     const free = all.filter((lease) => lease.isFree && lease.epoch === undefined);
     const taking = this.#leaving === undefined ? free.slice(0, Math.max(0, share - owned.length)) : [];
-    await Promise.all([...owned.map((lease) => lease.renew()), ...taking.map((lease) => lease.take())]);
+    // A write that fails ends no look while others are under way: what they take would not be handed over by `leave`.
+    const writes = [...owned.map((lease) => lease.renew()), ...taking.map((lease) => lease.take())];
+    const failed = (await Promise.allSettled(writes)).find(({ status }) => status === 'rejected');
+    if (failed?.status === 'rejected') throw failed.reason;
     const spare = owned.at(-1);
     if (owned.length > share && free.length === 0 && spare !== undefined) await this.#handOver(spare);
   }

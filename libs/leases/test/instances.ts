@@ -77,6 +77,8 @@ export class Instance {
   readonly leases: Leases;
   /** Killed or stopped by a signal: nothing of it happens. */
   still = false;
+  /** What comes before an update or insertion reaches the store: a pause, or a failure. */
+  delay: ((verb: 'update' | 'insert', name: string) => Promise<void>) | undefined;
   /** While it is there, the store takes updates and does not answer. */
   hang: PromiseWithResolvers<never> | undefined;
 
@@ -87,7 +89,11 @@ export class Instance {
         const { hang } = this;
         if (key === 'update' && hang !== undefined) return () => hang.promise;
         const member: unknown = Reflect.get(target, key);
-        return typeof member === 'function' ? (member.bind(target) as unknown) : member;
+        if (typeof member !== 'function') return member;
+        if (key !== 'update' && key !== 'insert') return member.bind(target) as unknown;
+        return async (name: string, ...rest: unknown[]) => (
+          await this.delay?.(key, name), await Reflect.apply(member, target, [name, ...rest])
+        );
       },
     });
     this.leases = { ...leases, documents, clock: this.clock };

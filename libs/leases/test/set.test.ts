@@ -76,6 +76,26 @@ test('who takes a lease is told whether all under it was put down', async () => 
   expect([four.set.owned.length, four.handed]).toEqual([8, []]);
 });
 
+test('who leaves while one write fails and another is slow holds nothing in the end', async () => {
+  await using cluster = await Cluster.open();
+  const one = await cluster.instance('1');
+  const slow = Promise.withResolvers<void>();
+  one.delay = async (_verb, name) => {
+    if (name === 'part-0') throw new Error('the store is away');
+    if (name === 'part-1') await slow.promise;
+  };
+  const left = one.set.look().catch(() => one.set.leave());
+  await cluster.settle();
+  slow.resolve();
+  await left;
+  await cluster.settle();
+  expect(one.set.owned).toEqual([]);
+  const two = await cluster.instance('2');
+  two.share();
+  await cluster.pass(leaseMs / 10);
+  expect(two.set.owned).toHaveLength(8);
+});
+
 /** mulberry32. */
 function random(seed: number): () => number {
   let state = seed;
