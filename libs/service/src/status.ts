@@ -206,8 +206,13 @@ export function fromStatus({ code, details, metadata }: IncomingStatus): NephosE
   if (packed.length === 0 && code === status.INTERNAL && brokenOff.test(details)) {
     return new Unavailable('SERVICE_UNAVAILABLE', `the answer broke off: ${details}`);
   }
-  return fromStatusMessage({ code, message: details, details: [...packed] });
+  const message = details.replace(notConnected, 'no connection: $1');
+  return fromStatusMessage({ code, message, details: [...packed] });
 }
+
+/** What grpc-js says where nobody listens: each layer of it repeats the one below. */
+const notConnected =
+  /^(?:\w+: )?No connection established\. .*Last error: (?:Error: )?(.+?)\. Resolution note:.*$/s;
 
 /** What grpc-js says where the other side ended the stream and no status had come: it is gone, not at fault. */
 const brokenOff = /^Received RST_STREAM with code 0 /;

@@ -194,6 +194,13 @@ describe('statuses', () => {
     expect(fromStatus({ ...sent, metadata }).reason).toBe('STATE_FORBIDZ');
   });
 
+  test('where nobody listens, the error says what and where, once', async () => {
+    await using echo = await startEcho();
+    const client = echo.caller.context.clients.of(EchoDefinition, '127.0.0.1:1');
+    const { message } = await failureOf(client.say({}, { attempts: 1 }));
+    expect(message).toBe('no connection: connect ECONNREFUSED 127.0.0.1:1');
+  });
+
   test('a status without our details still has a kind and a reason; broken details do no harm', () => {
     const metadata = new grpc.Metadata();
     metadata.set('grpc-status-details-bin', Buffer.from([1, 2, 3]));
