@@ -53,6 +53,6 @@ test('the control: what the world loses, doubles or disorders behind the back of
   }
   await jsm.streams.deleteMessage('NEPHOS_EVENTS', 1);
   const kept = new Map([['e0', { counter: 4, description: '' }]]);
-  const found = judge(await readStream(world.nats.url, 'NEPHOS_EVENTS'), kept);
+  const found = judge(await readStream(world.nats, 'NEPHOS_EVENTS'), kept);
   expect(found).toEqual({ lost: 1, doubled: 1, disordered: 1 });
 }, 30_000);

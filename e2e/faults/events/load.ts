@@ -7,23 +7,36 @@ import { AlreadyExists, NotFound } from '@nephos/service';
 import type { Zones } from './entity.ts';
 import type { Choices } from './seeded.ts';
 
+/** What the writes came to. One that is refused is thrown, and ends the source. */
+export interface Load {
+  readonly writes: number;
+  readonly slowestMs: number;
+}
+
 export async function writeUntil(
   signal: AbortSignal,
   zones: Zones,
   choices: Choices,
   clock: Clock,
-): Promise<void> {
+): Promise<Load> {
   const ids = Array.from({ length: 30 }, (_, at) => `e${at}`);
-  await Promise.all(ids.map((id) => writeOne(signal, zones, id, choices, clock)));
-}
-
-async function writeOne(signal: AbortSignal, zones: Zones, id: string, choices: Choices, clock: Clock) {
-  for (let count = 0; !signal.aborted; count += 1) {
-    if (choices.chance(0.01)) await zones.remove(id).catch(ignoreMissing);
-    await put(zones, id, `${process.pid}/${count}`);
-    await clock.sleep(choices.next() * 40, signal).catch(() => undefined);
-  }
-  await put(zones, id, `${process.pid}/last`);
+  const load = { writes: 0, slowestMs: 0 };
+  const write = async (id: string, description: string): Promise<void> => {
+    const began = clock.monotonic();
+    await put(zones, id, description);
+    load.writes += 1;
+    load.slowestMs = Math.max(load.slowestMs, Math.round(clock.monotonic() - began));
+  };
+  const writeOne = async (id: string): Promise<void> => {
+    for (let count = 0; !signal.aborted; count += 1) {
+      if (choices.chance(0.01)) await zones.remove(id).catch(ignoreMissing);
+      await write(id, `${process.pid}/${count}`);
+      await clock.sleep(choices.next() * 40, signal).catch(() => undefined);
+    }
+    await write(id, `${process.pid}/last`);
+  };
+  await Promise.all(ids.map(writeOne));
+  return load;
 }
 
 async function put(zones: Zones, id: string, description: string): Promise<void> {

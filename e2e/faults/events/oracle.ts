@@ -5,6 +5,7 @@
  */
 import { jetstream } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
+import { type NatsAddress, natsOptions } from '@nephos/events/testing';
 
 /** One telling of an entity's events `first` to `sequence`. */
 export interface Told {
@@ -15,6 +16,8 @@ export interface Told {
   readonly description?: string | undefined;
   /** Says of itself that it tells the newest once more. */
   readonly isRepeat?: boolean;
+  /** Says of itself that it stands for what was lost. */
+  readonly isRestated?: boolean;
 }
 
 /** An entity as the store has it. */
@@ -30,6 +33,7 @@ export interface Verdict {
 }
 
 interface CloudEvent {
+  readonly type: string;
   readonly sequence: string;
   readonly data: {
     readonly collapsedFromSequence?: string;
@@ -38,21 +42,22 @@ interface CloudEvent {
 }
 
 /** All messages of a stream, as they lie in it. */
-export async function readStream(url: string, stream: string): Promise<Told[]> {
-  const connection = await connect({ servers: url });
+export async function readStream(nats: NatsAddress, stream: string): Promise<Told[]> {
+  const connection = await connect(natsOptions(nats));
   try {
     const consumer = await jetstream(connection).consumers.get(stream);
     const told: Told[] = [];
     for (let left = (await consumer.info()).num_pending; left > 0; ) {
       const messages = await consumer.fetch({ max_messages: Math.min(left, 1_000), expires: 2_000 });
       for await (const message of messages) {
-        const { sequence, data } = message.json<CloudEvent>();
+        const { type, sequence, data } = message.json<CloudEvent>();
         left = message.info.pending;
         told.push({
           entity: message.subject.split('.').at(-1) ?? '',
           first: Number(data.collapsedFromSequence ?? sequence),
           sequence: Number(sequence),
           description: data.new?.description ?? '',
+          isRestated: type.endsWith('.restated'),
           isRepeat: message.headers?.has('Nephos-Repeat') === true,
         });
       }

@@ -5,11 +5,12 @@
 
 import { streams } from '@nephos/events';
 import { offsetClock, systemClock } from '@nephos/service';
+import { connectTo } from './broker.ts';
 import { streamOptions } from './entity.ts';
 import { readersChange } from './readers.ts';
 import type { Choices } from './seeded.ts';
 import { relayStalled } from './stalled.ts';
-import { connectTo, type Findings, rest, told, type World } from './world.ts';
+import { type Findings, rest, told, type World } from './world.ts';
 
 /** Longer than the broker remembers ids. */
 const pastWindowMs = streamOptions.dedupMs * 1.6;
@@ -75,7 +76,7 @@ async function streamLost(world: World, seed: number, choices: Choices): Promise
 async function subscriberAway(world: World, seed: number, choices: Choices): Promise<Findings> {
   const source = await world.source(seed);
   await told(source, 'ready');
-  const bus = await connectTo(world.nats.url, systemClock);
+  const bus = await connectTo(world.nats, systemClock);
   const first = world.subscribe({ concurrency: 4 }, bus);
   await first.started;
   await systemClock.sleep(200 + choices.below(500));
@@ -94,7 +95,7 @@ async function subscriberAway(world: World, seed: number, choices: Choices): Pro
     await jsm.streams.update(streams.events, { max_msgs: -1 });
   }
   await rest(world, seed, source);
-  const later = await connectTo(world.nats.url, offsetClock(systemClock, hourMs));
+  const later = await connectTo(world.nats, offsetClock(systemClock, hourMs));
   await using _bus = later;
   await using _ = world.subscribe({}, later);
   const findings = await world.findings();

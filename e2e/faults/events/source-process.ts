@@ -3,10 +3,11 @@
  * and relays, or relays what another process has in its store (`NEPHOS_STORE=shared:`).
  * With `clock: 'frozen'` time stands still for its relay, so that it takes whatever it knows for fresh: the control.
  */
-import { connectBus, openEntity, type Relay, startRelay } from '@nephos/events';
+import { openEntity, type Relay, startRelay } from '@nephos/events';
 import { type Clock, defineService, run, type ServiceContext } from '@nephos/service';
 import { openServiceStore, type Store } from '@nephos/store';
-import { streamOptions, zoneEntity } from './entity.ts';
+import { busOf } from './broker.ts';
+import { zoneEntity } from './entity.ts';
 import { writeUntil } from './load.ts';
 import { seeded } from './seeded.ts';
 import { sharedStore } from './shared-store.ts';
@@ -27,8 +28,7 @@ function clockOf({ clock }: ServiceContext): Clock {
 async function relayOf(ctx: ServiceContext, store: Store): Promise<Relay> {
   const { name, log, resources } = ctx;
   const clock = clockOf(ctx);
-  const nats = String((ctx.config as { nats: URL | string }).nats);
-  const bus = await connectBus({ name, clock, log, resources, nats, streams: streamOptions, verifyMs: 300 });
+  const bus = await busOf({ ...ctx, clock });
   return startRelay({ name, clock, log, resources }, { store, bus, pollMs: 200 });
 }
 
@@ -54,10 +54,11 @@ const source = defineService({
     const relay = await relayOf(ctx, store);
     const rest = new AbortController();
     ctx.background('load', async (signal) => {
-      await writeUntil(AbortSignal.any([signal, rest.signal]), zones, seeded(Number(seed)), ctx.clock);
+      const ends = AbortSignal.any([signal, rest.signal]);
+      const load = await writeUntil(ends, zones, seeded(Number(seed)), ctx.clock);
       if (signal.aborted) return;
       await relay.flush(signal);
-      tell({ metrics: relay.metrics });
+      tell({ metrics: relay.metrics, load });
     });
     process.on('message', (message) => {
       if (message === 'rest') rest.abort();

@@ -10,7 +10,6 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import {
   type Bus,
-  connectBus,
   type EntityEvent,
   openEntity,
   type SubscribeOptions,
@@ -18,11 +17,19 @@ import {
   streams,
   subscribe,
 } from '@nephos/events';
-import { type NatsServer, startNatsServer } from '@nephos/events/testing';
-import { type Clock, systemClock } from '@nephos/service';
+import {
+  type NatsAddress,
+  type NatsCluster,
+  type NatsServer,
+  startNatsCluster,
+  startNatsServer,
+} from '@nephos/events/testing';
+import { systemClock } from '@nephos/service';
 import { openStore, type Store } from '@nephos/store';
 import { FailpointControl } from '@nephos/testing';
-import { streamOptions, zoneEntity } from './entity.ts';
+import { connectTo } from './broker.ts';
+import { zoneEntity } from './entity.ts';
+import type { Load } from './load.ts';
 import { judge, type Kept, readStream, staleOf, type Told, type Verdict } from './oracle.ts';
 
 /** What was found at the end. */
@@ -38,48 +45,63 @@ export interface Findings {
   readonly pending: number;
   /** Events that stood for others that are lost. */
   readonly resynced: number;
+  /** The same, as the relay told them. */
+  readonly restated: number;
 }
 
 interface FindingsOptions {
   readonly store?: Store;
   readonly handled?: () => readonly Told[];
+  /** How long what is missing may take to come, in milliseconds. Default 15 s. */
+  readonly patienceMs?: number;
 }
 
-const silent = (): void => undefined;
-export const quietLog = { debug: silent, info: silent, warn: silent, error: silent };
-
-export class World implements AsyncDisposable {
-  readonly nats: NatsServer;
+export class World<N extends NatsAddress = NatsServer> implements AsyncDisposable {
+  readonly nats: N;
   readonly control: FailpointControl;
   readonly bus: Bus;
   readonly handled: Told[] = [];
   readonly #stack: AsyncDisposableStack;
   readonly #folder: string;
+  readonly #replicas: number;
   readonly #children = new Set<ChildProcess>();
   #resynced = 0;
 
   private constructor(
     stack: AsyncDisposableStack,
     folder: string,
-    nats: NatsServer,
+    { nats, replicas }: { readonly nats: N; readonly replicas: number },
     control: FailpointControl,
     bus: Bus,
   ) {
     this.#stack = stack;
     this.#folder = folder;
     this.nats = nats;
+    this.#replicas = replicas;
     this.control = control;
     this.bus = bus;
   }
 
-  static async make(): Promise<World> {
-    const stack = new AsyncDisposableStack();
+  static make(): Promise<World> {
+    return World.#on(() => startNatsServer(), 1);
+  }
+
+  /** On three servers that let nobody in without credentials. */
+  static onCluster(replicas: number): Promise<World<NatsCluster>> {
+    return World.#on(() => startNatsCluster({ accounts: ['faults'] }), replicas);
+  }
+
+  static async #on<N extends NatsAddress & AsyncDisposable>(
+    start: () => Promise<N>,
+    replicas: number,
+  ): Promise<World<N>> {
+    await using opening = new AsyncDisposableStack();
     const folder = await mkdtemp(path.join(tmpdir(), 'nephos-events-faults-'));
-    stack.defer(() => rm(folder, { recursive: true, force: true }));
-    const nats = stack.use(await startNatsServer());
-    const control = stack.use(await FailpointControl.listen(path.join(folder, 'failpoints')));
-    const bus = stack.use(await connectTo(nats.url, systemClock));
-    return new World(stack, folder, nats, control, bus);
+    opening.defer(() => rm(folder, { recursive: true, force: true }));
+    const nats = opening.use(await start());
+    const control = opening.use(await FailpointControl.listen(path.join(folder, 'failpoints')));
+    const bus = opening.use(await connectTo(nats, systemClock, replicas));
+    return new World(opening.move(), folder, { nats, replicas }, control, bus);
   }
 
   get storeUrl(): string {
@@ -103,6 +125,10 @@ export class World implements AsyncDisposable {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       env: {
         ...{ PATH: process.env['PATH'], NEPHOS_NATS: this.nats.url, NEPHOS_STORE: this.storeUrl },
+        ...{
+          NEPHOS_NATS_CREDS: this.nats.keys?.credsOf('faults'),
+          NEPHOS_NATS_REPLICAS: `${this.#replicas}`,
+        },
         ...{ NEPHOS_FAILPOINTS: this.control.path, NEPHOS_LOG_LEVEL: 'fatal', NEPHOS_DATA: this.#folder },
       },
     });
@@ -116,18 +142,22 @@ export class World implements AsyncDisposable {
   }
 
   /** Once the source is at rest and its process gone. `store`: it is open here; `handled`: by others than us. */
-  async findings({ store, handled = () => this.handled }: FindingsOptions = {}): Promise<Findings> {
+  async findings(options: FindingsOptions = {}): Promise<Findings> {
+    const { store, handled = () => this.handled, patienceMs = 15_000 } = options;
     const own = store ?? (await openStore({ url: this.storeUrl, clock: systemClock }));
     try {
       const kept = await keptIn(own);
-      await settled(async () => (judge(handled(), kept).lost === 0 ? [] : ['some']));
-      const told = await readStream(this.nats.url, streams.events);
-      const stale = await settled(async () => staleOf(await readStream(this.nats.url, streams.state), kept));
+      await settled(patienceMs, async () => (judge(handled(), kept).lost === 0 ? [] : ['some']));
+      const told = await readStream(this.nats, streams.events);
+      const stale = await settled(patienceMs, async () =>
+        staleOf(await readStream(this.nats, streams.state), kept),
+      );
       const pending = (await own.outbox.pending({ limit: 100 })).length;
       return {
         ...{ events: [...kept.values()].reduce((sum, { counter }) => sum + counter, 0) },
         ...{ stream: judge(told, kept), handler: judge(handled(), kept) },
         ...{ stale, pending, resynced: this.#resynced },
+        restated: told.filter(({ isRestated }) => isRestated).length,
       };
     } finally {
       if (!store) await own[Symbol.asyncDispose]();
@@ -146,12 +176,12 @@ export class World implements AsyncDisposable {
   }
 }
 
-export function connectTo(nats: string, clock: Clock): Promise<Bus> {
-  return connectBus({ name: 'faults', clock, log: quietLog, nats, streams: streamOptions, verifyMs: 300 });
-}
-
 /** Lets a source come to rest; starts it again if it is not there to do so. */
-export async function rest(world: World, seed: number, child: ChildProcess): Promise<void> {
+export async function rest(
+  world: World<NatsAddress>,
+  seed: number,
+  child: ChildProcess,
+): Promise<Load | undefined> {
   for (let source = child; ; ) {
     if (source.exitCode !== null || source.signalCode !== null) {
       source = await world.source(seed);
@@ -159,7 +189,10 @@ export async function rest(world: World, seed: number, child: ChildProcess): Pro
     }
     const flushed = told(source, 'metrics');
     source.send('rest', () => undefined);
-    if (await flushed) return await end(source);
+    const message = await flushed;
+    if (!message) continue;
+    await end(source);
+    return message['load'] as Load | undefined;
   }
 }
 
@@ -196,8 +229,8 @@ export async function keptIn(store: Store): Promise<Map<string, Kept>> {
 }
 
 /** What is found once nothing is wrong any more, or after a while: what is lost never comes. */
-async function settled(find: () => Promise<string[]>): Promise<string[]> {
-  const giveUpAt = systemClock.monotonic() + 15_000;
+async function settled(patienceMs: number, find: () => Promise<string[]>): Promise<string[]> {
+  const giveUpAt = systemClock.monotonic() + patienceMs;
   for (;;) {
     const found = await find();
     if (found.length === 0 || systemClock.monotonic() > giveUpAt) return found;

@@ -130,13 +130,11 @@ async function mend(
     await clock.sleep(goneMs);
     found = await lookUpAll(jsm, wanted);
   }
-  for (const config of wanted) {
-    if (config.name === streams.state && isOlder(found)) {
-      log.warn({ stream: config.name }, 'the events were lost: the state stream is made anew with them');
-      await jsm.streams.delete(config.name);
-      found.delete(config.name);
-    }
-  }
+  await makeMissing(jsm, wanted, found, log);
+  if (!isOlder(found)) return;
+  log.warn({ stream: streams.state }, 'the events were lost: the state stream is made anew with them');
+  await jsm.streams.delete(streams.state);
+  found.delete(streams.state);
   await makeMissing(jsm, wanted, found, log);
 }
 

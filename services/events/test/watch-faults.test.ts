@@ -1,6 +1,6 @@
 // Watches over the death of a replica, of the broker, of the streams; and behind what is kept.
 import { expect, test } from '@jest/globals';
-import { filterSubject, streams } from '@nephos/events';
+import { filterSubject, lifeOf, streams } from '@nephos/events';
 import { StartPoint } from '@nephos/proto/nephos/events/v1/event_service';
 import { systemClock } from '@nephos/service';
 import { bindingOf, encodeResumeToken } from '../src/domain/resume-token.ts';
@@ -130,9 +130,9 @@ test('a broker that lost its newest events and grew again is noticed', async () 
   const { events } = await stack.replica();
   await stack.publish('n', upTo(10));
   const { jsm } = await stack.bus.ready();
-  const { created } = await jsm.streams.info(streams.events);
+  const life = lifeOf(await jsm.streams.info(streams.events));
   const message = await jsm.direct.getMessage(streams.events, { seq: 10 });
-  const binding = bindingOf(`${streams.events} ${created}`, filterSubject('entities', {}));
+  const binding = bindingOf(`${streams.events} ${life}`, filterSubject('entities', {}));
   const tokenOf = (place: number, mark: number) => encodeResumeToken({ place, mark }, binding);
   const mark = message?.time.getTime() ?? 0;
   await using same = new Watcher(events, earliest);

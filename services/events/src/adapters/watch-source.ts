@@ -4,7 +4,7 @@
  */
 import { DeliverPolicy, type StreamInfo } from '@nats-io/jetstream';
 import { nanos } from '@nats-io/nats-core';
-import { filterSubject, type Session, sourcePlace, streamOf, streams } from '@nephos/events';
+import { filterSubject, lifeOf, type Session, sourcePlace, streamOf, streams } from '@nephos/events';
 import type { Selection } from '../domain/filter.ts';
 import { type Binding, bindingOf, type Position, resyncRequired } from '../domain/resume-token.ts';
 
@@ -80,8 +80,8 @@ export class WatchSource {
     }
   }
 
-  #bindingOf({ config, created }: StreamInfo): Binding {
-    return bindingOf(`${config.name} ${created}`, this.filter);
+  #bindingOf(info: StreamInfo): Binding {
+    return bindingOf(`${info.config.name} ${lifeOf(info)}`, this.filter);
   }
 }
 
