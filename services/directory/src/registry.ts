@@ -11,8 +11,9 @@ import { type Clock, Conflict, Denied, NotFound } from '@nephos/service';
 import { announce } from './adapters/announcer.ts';
 import { Pulses } from './adapters/pulses.ts';
 import { RecordBucket } from './adapters/record-bucket.ts';
+import type { Listed } from './domain/entry.ts';
 import type { CalleeWord, InstanceFacts } from './domain/record.ts';
-import { type Listed, type RenewalWord, Roster } from './domain/roster.ts';
+import { type RenewalWord, Roster } from './domain/roster.ts';
 
 /** How often leases, silence and leftovers are looked at, milliseconds. */
 const sweepMs = 100;

@@ -7,8 +7,8 @@ import { selects } from '@nephos/directory';
 import type { WatchInstancesResponse } from '@nephos/proto/nephos/directory/v1/directory_service';
 import type { Instance, InstanceSelector } from '@nephos/proto/nephos/directory/v1/instance';
 import { type Clock, type DeepPartial, durationOf, sentToMany } from '@nephos/service';
+import type { Listed } from './domain/entry.ts';
 import { messageOf } from './domain/message.ts';
-import type { Listed } from './domain/roster.ts';
 import type { Registry } from './registry.ts';
 
 /** A change is told at once; those that follow within so many milliseconds come as one. */
@@ -20,13 +20,16 @@ const mostKept = 64;
 
 export type Response = DeepPartial<WatchInstancesResponse>;
 
+/** What a list is made of. */
+export type WatchedRegistry = Pick<Registry, 'settled' | 'list' | 'onChange'>;
+
 interface Kept {
   readonly version: number;
   readonly message: Instance;
 }
 
 export class WatchedList implements Disposable {
-  readonly #registry: Registry;
+  readonly #registry: WatchedRegistry;
   readonly #clock: Clock;
   readonly #selector: InstanceSelector;
   readonly #everyone: boolean;
@@ -46,7 +49,7 @@ export class WatchedList implements Disposable {
   #changed = false;
 
   /** `everyone`: also those that take no calls. */
-  constructor(registry: Registry, clock: Clock, selector: InstanceSelector, everyone: boolean) {
+  constructor(registry: WatchedRegistry, clock: Clock, selector: InstanceSelector, everyone: boolean) {
     this.#registry = registry;
     this.#clock = clock;
     this.#selector = selector;

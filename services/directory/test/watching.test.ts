@@ -1,12 +1,16 @@
 /** What a watch says: the list once and then what changed, or lists for those who know no changes. */
 import { describe, expect, test } from '@jest/globals';
-import { Health } from '@nephos/directory';
+import { Health, Instance } from '@nephos/directory';
 import { startNatsServer } from '@nephos/events/testing';
 import type {
   WatchInstancesRequest,
   WatchInstancesResponse,
 } from '@nephos/proto/nephos/directory/v1/directory_service';
-import { type DeepPartial, newUid, type RunningService } from '@nephos/service';
+import { InstanceSelector } from '@nephos/proto/nephos/directory/v1/instance';
+import { type Clock, type DeepPartial, newUid, type RunningService, systemClock } from '@nephos/service';
+import type { Listed } from '../src/domain/entry.ts';
+import { factsOf } from '../src/domain/message.ts';
+import { WatchedList } from '../src/watched-list.ts';
 import { clientOf, type Joined, Stack } from './stack.ts';
 
 type Update = Exclude<NonNullable<WatchInstancesResponse['update']>, { readonly $case: 'heartbeat' }>;
@@ -60,6 +64,41 @@ function watch(caller: Joined, directory: RunningService, request: DeepPartial<W
 }
 
 const selector = { service: 'watched' };
+
+/** Timers fire when told to. */
+function heldClock() {
+  let due: (() => void)[] = [];
+  const timer = (_ms: number, fire: () => void) => {
+    due.push(fire);
+    return { [Symbol.dispose]: () => undefined };
+  };
+  const clock: Clock = {
+    now: () => systemClock.now(),
+    monotonic: () => systemClock.monotonic(),
+    sleep: (ms, signal) => systemClock.sleep(ms, signal),
+    every: () => ({ [Symbol.dispose]: () => undefined }),
+    timer,
+  };
+  const tick = () => {
+    const fired = due;
+    due = [];
+    for (const fire of fired) fire();
+  };
+  return { clock, tick };
+}
+
+function listedOf(uid: string): Listed {
+  const at = '2026-01-01T00:00:00.000Z';
+  const instance = {
+    header: { uid },
+    service: 'watched',
+    address: '127.0.0.1:9',
+    health: Health.SERVING,
+  };
+  const { facts } = factsOf(Instance.fromPartial(instance), at);
+  const state = { uid, facts, eventSeq: 1, createTime: at, updateTime: at, registerTime: at };
+  return { state, load: 0, callees: [], silent: false, version: 1 };
+}
 
 describe('a watch', () => {
   test('of changes tells the list, then who came, who changed and who went, each with the next version', async () => {
@@ -143,6 +182,44 @@ describe('a watch', () => {
     });
     for (const uid of uids) await register(uid);
     expect(await Promise.all(watchers)).toEqual(watchers.map(() => uids.length));
+  });
+
+  test('tells a change at once, and as one those that follow while it gathers', async () => {
+    const { clock, tick } = heldClock();
+    const changed: ((service: string) => void)[] = [];
+    let instances: Listed[] = [];
+    const registry = {
+      settled: true,
+      list: () => instances,
+      onChange: (listener: (service: string) => void) => {
+        changed.push(listener);
+        return { [Symbol.dispose]: () => undefined };
+      },
+    };
+    using list = new WatchedList(registry, clock, InstanceSelector.fromPartial(selector), false);
+    const change = () => {
+      instances = [...instances, listedOf(newUid())];
+      for (const tell of changed) tell('watched');
+    };
+    const turn = () => new Promise((resolve) => setImmediate(resolve));
+    const { version } = list;
+    change();
+    change();
+    expect(list.version).toBe(version);
+    await turn();
+    // No time has passed: what changed together is one change.
+    expect(list.version).toBe(version + 1);
+    change();
+    await turn();
+    change();
+    await turn();
+    expect(list.version).toBe(version + 1);
+    tick();
+    expect(list.version).toBe(version + 2);
+    tick();
+    change();
+    await turn();
+    expect(list.version).toBe(version + 3);
   });
 
   test('of a selector of any size is refused', async () => {

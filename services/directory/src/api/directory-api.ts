@@ -3,33 +3,25 @@ import type {
   DeregisterInstanceRequest,
   DirectoryServiceDefinition,
   GetInstanceRequest,
-  KeepInstancesRequest,
-  KeepInstancesResponse,
   ListInstancesRequest,
   RegisterInstanceRequest,
-  RenewInstanceRequest,
   WatchInstancesRequest,
 } from '@nephos/proto/nephos/directory/v1/directory_service';
 import {
-  type DeepPartial,
-  durationOf,
   type FilterCondition,
-  fieldInvalid,
   type Implementation,
   pageSizeOf,
   pageTokenOf,
   parseFilter,
   parseResourceName,
   readPageToken,
-  sentToMany,
 } from '@nephos/service';
-import type { Counter } from '@opentelemetry/api';
-import { calleesOf, factsOf, healthOf, loadOf } from '../domain/message.ts';
+import { calleesOf, factsOf, loadOf } from '../domain/message.ts';
 import type { PublicState } from '../domain/record.ts';
-import type { Registry } from '../registry.ts';
 import { messageOfListed } from '../watched-list.ts';
 import type { Watching } from '../watching.ts';
-import type { Admission, Caller } from './admission.ts';
+import type { Caller } from './admission.ts';
+import { type RenewingParts, renewing } from './renewing.ts';
 
 const filterFields = {
   service: { path: 'service', type: 'string' },
@@ -42,31 +34,12 @@ const filterFields = {
 
 export type DirectoryApi = ReturnType<typeof directoryApi>;
 
-export interface DirectoryApiParts {
-  readonly registry: Registry;
+export interface DirectoryApiParts extends RenewingParts {
   readonly watching: Watching;
-  readonly admission: Admission;
-  readonly renewals: Pick<Counter, 'add'>;
-  readonly now: () => Date;
 }
 
-export function directoryApi({ registry, watching, admission, renewals, now }: DirectoryApiParts) {
-  /** What streams answer, by lease in milliseconds: encoded once. */
-  const kept = new Map<number, DeepPartial<KeepInstancesResponse>>();
-  const renew = async (renewal: RenewInstanceRequest, caller: Caller) => {
-    const { name, beat, health, load, callees } = renewal;
-    const uid = parseResourceName('instances', name);
-    const { state } = await registry.get(uid);
-    await admission.check('renew', caller, uid, state.facts.service);
-    const leaseMs = await registry.renew(uid, {
-      beat: Number(beat),
-      health: healthOf(health, 'health'),
-      load: loadOf(load),
-      callees: calleesOf(callees, now().toISOString()),
-    });
-    renewals.add(1);
-    return leaseMs;
-  };
+export function directoryApi(parts: DirectoryApiParts) {
+  const { registry, watching, admission, now } = parts;
   return {
     async registerInstance({ instance, beat, supersedes }: RegisterInstanceRequest, caller: Caller) {
       const at = now().toISOString();
@@ -84,19 +57,7 @@ export function directoryApi({ registry, watching, admission, renewals, now }: D
       );
     },
 
-    async renewInstance(renewal: RenewInstanceRequest, caller: Caller) {
-      return { leaseTtl: durationOf(await renew(renewal, caller)) };
-    },
-
-    async *keepInstances(requests: AsyncIterable<KeepInstancesRequest>, caller: Caller) {
-      for await (const { renewal } of requests) {
-        if (renewal === undefined) throw fieldInvalid('renewal', 'is required', true);
-        const leaseMs = await renew(renewal, caller);
-        const answer = kept.get(leaseMs) ?? sentToMany({ leaseTtl: durationOf(leaseMs) });
-        kept.set(leaseMs, answer);
-        yield answer;
-      }
-    },
+    ...renewing(parts),
 
     async deregisterInstance({ name, beat }: DeregisterInstanceRequest, caller: Caller) {
       const uid = parseResourceName('instances', name);
