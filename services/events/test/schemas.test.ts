@@ -67,7 +67,9 @@ test('over HTTP: the same documents, read only, with nothing else behind it', as
     '/schemas/%2e%2e%2fx.json',
     '/schemas/..%2f..%2fetc%2fpasswd',
   ]) {
-    expect([path, (await get(path)).status]).toEqual([path, 404]);
+    const answer = await get(path);
+    expect([path, answer.status]).toEqual([path, 404]);
+    expect(await answer.text()).toMatch(/\/asyncapi\.json/);
   }
   for (const method of ['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']) {
     expect([method, (await get('/asyncapi.json', { method })).status]).toEqual([method, 405]);

@@ -66,7 +66,7 @@ function answer(catalog: Catalog, request: IncomingMessage, response: ServerResp
   }
   const [path = ''] = (request.url ?? '').split('?');
   const found = documentAt(catalog, path);
-  if (!found) return end(response, 404, {});
+  if (!found) return end(response, 404, { 'Content-Type': 'text/plain; charset=utf-8' }, whatIsHere);
   const body = Buffer.from(found.content);
   const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`;
   const headers = { ETag: etag, 'Cache-Control': 'public, max-age=300', 'Access-Control-Allow-Origin': '*' };
@@ -86,7 +86,14 @@ function documentAt(
   return content === undefined ? undefined : { content, type: 'application/schema+json' };
 }
 
-function end(response: ServerResponse, code: number, headers: Readonly<Record<string, string>>): void {
-  response.writeHead(code, { ...headers, ...(code !== 304 && { 'Content-Length': '0' }) });
-  response.end();
+const whatIsHere = 'Here are /asyncapi.json, which names all schemas, and /schemas/{id}.json for each.\n';
+
+function end(
+  response: ServerResponse,
+  code: number,
+  headers: Readonly<Record<string, string>>,
+  text = '',
+): void {
+  response.writeHead(code, { ...headers, ...(code !== 304 && { 'Content-Length': String(text.length) }) });
+  response.end(text);
 }
