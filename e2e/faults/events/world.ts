@@ -125,6 +125,7 @@ export class World<N extends NatsAddress = NatsServer> implements AsyncDisposabl
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       env: {
         ...{ PATH: process.env['PATH'], NEPHOS_NATS: this.nats.url, NEPHOS_STORE: this.storeUrl },
+        NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'],
         ...{
           NEPHOS_NATS_CREDS: this.nats.keys?.credsOf('faults'),
           NEPHOS_NATS_REPLICAS: `${this.#replicas}`,
