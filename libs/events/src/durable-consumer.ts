@@ -17,6 +17,7 @@ import { nanos } from '@nats-io/nats-core';
 import { OutOfRange } from '@nephos/service';
 import type { Session } from './bus.ts';
 import { readRange } from './history.ts';
+import { lifeOf } from './stream-life.ts';
 import { streamOf, streams } from './streams.ts';
 import { type EventFilter, type EventTree, filterSubject } from './subject.ts';
 import type { StartFrom } from './subscription.ts';
@@ -66,8 +67,8 @@ export class DurableConsumer {
   #anew = false;
   /** The consumer was there before. */
   #isFound = false;
-  /** When the stream was made, as this process knew it last. */
-  #created: string | undefined;
+  /** Which life of the stream this process knew last. */
+  #life: string | undefined;
   /** The consumer's count of deliveries when reading began, and the count of those that came here since. */
   #before = 0;
   #received = 0;
@@ -124,9 +125,9 @@ export class DurableConsumer {
 
   /** Whether the stream was made anew since this process knew it: places in the old one mean nothing. */
   async isNewStream({ jsm }: Session): Promise<boolean> {
-    const { created } = await jsm.streams.info(this.#stream);
-    const isNew = this.#created !== undefined && this.#created !== created;
-    this.#created = created;
+    const life = lifeOf(await jsm.streams.info(this.#stream));
+    const isNew = this.#life !== undefined && this.#life !== life;
+    this.#life = life;
     this.#anew ||= isNew;
     return isNew;
   }

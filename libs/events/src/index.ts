@@ -37,6 +37,7 @@ export { follow } from './follow.ts';
 export { sourcePlace } from './history.ts';
 export { type Relay, type RelayOptions, startRelay } from './relay.ts';
 export type { RelayMetrics } from './relay-metrics.ts';
+export { lifeOf } from './stream-life.ts';
 export { deadLetterRoot, raiseReplicas, type StreamOptions, streamOf, streams } from './streams.ts';
 export {
   decodeToken,

@@ -15,6 +15,7 @@ import {
 import { nanos } from '@nats-io/nats-core';
 import { type Clock, Precondition } from '@nephos/service';
 import type { EventsLog } from './context.ts';
+import { isOfAnotherLife, lifeOf, newLife } from './stream-life.ts';
 import { whileAlone } from './stream-lock.ts';
 import { type EventTree, subjectRoots } from './subject.ts';
 
@@ -107,7 +108,7 @@ export async function ensureStreams(
     await whileAlone({ jsm, clock, replicas }, async () => await mend(jsm, wanted, log, clock));
   }
   // Those that were never made: whoever makes them, and how often, comes to the same.
-  else for (const config of wanted) if (!found.has(config.name)) await make(jsm, config, log);
+  else await makeMissing(jsm, wanted, found, log);
   return incarnationOf(await lookUpAll(jsm, wanted));
 }
 
@@ -129,18 +130,17 @@ async function mend(
     await clock.sleep(goneMs);
     found = await lookUpAll(jsm, wanted);
   }
-  for (const config of wanted) {
-    if (config.name === streams.state && isOlder(found)) {
-      log.warn({ stream: config.name }, 'the events were lost: the state stream is made anew with them');
-      await jsm.streams.delete(config.name);
-      found.delete(config.name);
-    }
-    if (!found.has(config.name)) found.set(config.name, await make(jsm, config, log));
-  }
+  await makeMissing(jsm, wanted, found, log);
+  if (!isOlder(found)) return;
+  log.warn({ stream: streams.state }, 'the events were lost: the state stream is made anew with them');
+  await jsm.streams.delete(streams.state);
+  found.delete(streams.state);
+  await makeMissing(jsm, wanted, found, log);
 }
 
 function incarnationOf(found: ReadonlyMap<string, StreamInfo>): Incarnation {
-  return `${found.get(streams.events)?.created} ${found.get(streams.state)?.created}`;
+  const lives = [streams.events, streams.state].map((name) => found.get(name));
+  return lives.map((info) => info && lifeOf(info)).join(' ');
 }
 
 async function lookUpAll(
@@ -155,12 +155,10 @@ async function lookUpAll(
   return found;
 }
 
-/** Whether the state is older than the events: then it waits for places that they may never reach. */
+/** Whether the state is of events that are no more: then it waits for places that these may never reach. */
 function isOlder(found: ReadonlyMap<string, StreamInfo>): boolean {
   const [events, state] = [found.get(streams.events), found.get(streams.state)];
-  return (
-    events !== undefined && state !== undefined && Date.parse(state.created) < Date.parse(events.created)
-  );
+  return events !== undefined && state !== undefined && isOfAnotherLife(state, events);
 }
 
 export function isStreamMissing(error: unknown): boolean {
@@ -176,20 +174,36 @@ async function lookUp(jsm: JetStreamManager, name: string): Promise<StreamInfo |
   }
 }
 
+async function makeMissing(
+  jsm: JetStreamManager,
+  wanted: readonly WantedStream[],
+  found: Map<string, StreamInfo>,
+  log: EventsLog,
+): Promise<void> {
+  for (const config of wanted) {
+    if (found.has(config.name)) continue;
+    log.info({ stream: config.name }, 'making a stream');
+    const description = newLife(config.sources && found.get(streams.events));
+    found.set(config.name, await make(jsm, { ...config, description }, log));
+  }
+}
+
+/** What the broker says of a stream that somebody else made meanwhile. */
+const nameInUse = 10058;
+
 async function make(jsm: JetStreamManager, config: WantedStream, log: EventsLog): Promise<StreamInfo> {
-  log.info({ stream: config.name }, 'making a stream');
   try {
     return await jsm.streams.add(config);
   } catch (refusal) {
+    if (refusal instanceof JetStreamApiError && refusal.code === nameInUse)
+      return await jsm.streams.info(config.name);
     // The broker refuses bounds larger than its disk; age then bounds the stream alone.
     if (config.max_bytes === undefined) throw asTooFewServers(refusal, config.num_replicas);
     const made = await jsm.streams.add({ ...config, max_bytes: -1 }).catch((error: unknown) => {
       throw asTooFewServers(error, config.num_replicas);
     });
-    log.warn(
-      { stream: config.name, error: refusal },
-      'the broker refused the bound in bytes: it is left out',
-    );
+    const facts = { stream: config.name, error: refusal };
+    log.warn(facts, 'the broker refused the bound in bytes: it is left out');
     return made;
   }
 }
