@@ -173,7 +173,7 @@ class Launcher {
       throw new StartFailed('nats-server', 'the broker has not answered the subscriber within 10 s');
     const vm = await ensureHello(maker, inventory);
     if (vm === undefined) {
-      screen.line('  It was stopped by somebody and stays so: pnpm nephos vms start hello');
+      screen.line('  It was stopped by somebody and stays so: npm run -s nephos -- vms start hello');
     } else {
       this.#begin("the guest's hello", 'What the guest says on its serial console');
       const hello = await awaitHello(maker, vm, layout);
