@@ -45,13 +45,14 @@ async function resolvesTo(...addresses: string[]): Promise<void> {
 
 using clients = openClients('users/looker');
 
-/** Until that directory, asked by itself, lists the service at that address. */
-async function lists(directory: string, service: string): Promise<string> {
+/** Until that directory, asked by itself, lists the service at that address. `meanwhile` is called at each look. */
+async function lists(directory: string, service: string, meanwhile = () => {}): Promise<string> {
   const client = clients.of(DirectoryServiceDefinition, directory);
   for (;;) {
     const page = await client.listInstances({ filter: `service = "${service}"` }).catch(() => undefined);
     const [found] = page?.instances ?? [];
     if (found !== undefined) return found.address;
+    meanwhile();
     await systemClock.sleep(50);
   }
 }
@@ -77,7 +78,10 @@ say('first', { listed: await lists(directories[0] ?? '', 'caller') });
 
 const second = await launch(1);
 await resolvesTo('127.0.1.1', '127.0.1.2');
-say('second, with the first well', { listed: await lists(directories[1] ?? '', 'caller') });
+// Renewals stay with the first, as long as it is well; registrations go to any.
+let changes = 0;
+const registers = () => caller.handle.setLabels({ change: String((changes += 1)) });
+say('second, with the first well', { listed: await lists(directories[1] ?? '', 'caller', registers) });
 
 await resolvesTo('127.0.1.2');
 await first.kill();

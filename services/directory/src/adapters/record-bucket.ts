@@ -1,6 +1,6 @@
 /**
  * The records in the bus: one JetStream key-value bucket, a key an instance. Every write is conditional on the
- * revision that it replaces. Living instances rewrite their keys each second, so the bucket's age limit sweeps
+ * revision that it replaces. Living instances rewrite their keys now and then, so the bucket's age limit sweeps
  * tombstones alone. Reads go to the stream's leader: a replica's stale answer would only cost another round.
  * Lost, the bucket is made anew and the replicas write what they know.
  */
