@@ -137,7 +137,8 @@ class JobExecutor<D> implements Executor, LinkOwner {
 
   lost(link: ControlLink): void {
     for (const job of this.#held.values()) if (job.heldBy(link)) job.detach();
-    if (link.over) this.#links.delete(link.address);
+    // Another may stand for the address by now: forgotten, it would go on beside a third, and each end the other.
+    if (link.over && this.#links.get(link.address) === link) this.#links.delete(link.address);
     this.#giveCredit();
   }
 
