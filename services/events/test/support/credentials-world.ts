@@ -17,6 +17,8 @@ export interface CredentialsWorld extends AsyncDisposable {
   readonly data: string;
   readonly nats: NatsServer;
   api(): CredentialClient;
+  /** Another instance; needs a store that both share. */
+  replica(): Promise<{ readonly api: CredentialClient; readonly stop: () => Promise<void> }>;
   start(env?: Record<string, string>): Promise<void>;
   stop(): Promise<void>;
   /** The platform's own connection. */
@@ -33,8 +35,8 @@ export async function openCredentialsWorld(env: Record<string, string> = {}): Pr
   let running: RunningService | undefined;
   const clients = opening.use(openClients('users/tester'));
   let connection: NatsConnection | undefined;
-  const start = async (more: Record<string, string> = {}): Promise<void> => {
-    running = await startService(eventsService, {
+  const instance = (more: Record<string, string> = {}): Promise<RunningService> =>
+    startService(eventsService, {
       env: {
         NEPHOS_NATS: nats.url,
         NEPHOS_NATS_CREDS: nats.keys?.credsOf('events') ?? '',
@@ -47,6 +49,8 @@ export async function openCredentialsWorld(env: Record<string, string> = {}): Pr
         ...more,
       },
     });
+  const start = async (more: Record<string, string> = {}): Promise<void> => {
+    running = await instance(more);
   };
   const stop = async (): Promise<void> => {
     await running?.stop();
@@ -68,6 +72,14 @@ export async function openCredentialsWorld(env: Record<string, string> = {}): Pr
     start,
     stop,
     inside,
+    async replica() {
+      const other = await instance();
+      all.use(other);
+      return {
+        api: clients.of(CredentialServiceDefinition, formatAddress(other.address)),
+        stop: () => other.stop(),
+      };
+    },
     api: () => clients.of(CredentialServiceDefinition, running ? formatAddress(running.address) : ''),
     async publish(owner, entity, uid, sequence) {
       const address = { entity, uid, owner, zone: '' };
