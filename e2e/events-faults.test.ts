@@ -47,7 +47,7 @@ test('the control: what the world loses, doubles or disorders behind the back of
   const { jsm, publisher } = await world.bus.ready();
   const subject = 'nephos.v1.acme._.zone.e0';
   const body = (sequence: number): string =>
-    JSON.stringify({ sequence: String(sequence), data: { new: {} } });
+    JSON.stringify({ type: 'dev.nephos.zone.v1.updated', sequence: String(sequence), data: { new: {} } });
   for (const sequence of [1, 2, 2, 4, 3]) {
     await publisher.publish(subject, body(sequence), `control/${systemClock.monotonic()}`);
   }
