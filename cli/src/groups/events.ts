@@ -61,6 +61,9 @@ export function addEvents(program: Command, session: Session): void {
 /** A tail that is killed cannot take its position back from the broker. */
 const forgetAfterMs = 5 * 60_000;
 
+/** A broker that says nothing for so long is worth a word. */
+const brokerPatienceMs = 3_000;
+
 async function tail(session: Session, { entity, owner, zone, from, since }: TailOptions): Promise<void> {
   const filter = {
     ...(entity !== undefined && { entity }),
@@ -68,12 +71,16 @@ async function tail(session: Session, { entity, owner, zone, from, since }: Tail
     ...(zone !== undefined && { zone: await findName(session, zoneKind, zone) }),
   };
   const start = since === undefined ? startOf(from) : before(session.platform.clock, since);
+  using waiting = session.platform.clock.timer(brokerPatienceMs, () =>
+    session.note('The broker does not answer; waiting for it. Ctrl-C ends it.'),
+  );
   const bus = await session.platform.bus();
   if (entity !== undefined && entity !== 'job') await checkEntity(session, bus, entity);
   const options = { name: `cli-${newUid()}`, filter, from: start, concurrency: 1, forgetAfterMs };
   const tree = entity === 'job' ? 'jobs' : 'entities';
   const subscription = subscribe(bus, { ...options, tree }, async (event) => show(session, event));
   await Promise.race([subscription.started, interrupted(session)]);
+  waiting[Symbol.dispose]();
   if (!session.json) session.note('Listening; Ctrl-C ends it.');
   await interrupted(session);
   await subscription.remove();

@@ -3,6 +3,7 @@ import {
   Webhook_ContentMode as ContentMode,
   Webhook,
   WebhookDelivery,
+  WebhookDelivery_State,
   WebhookServiceDefinition,
 } from '@nephos/proto/nephos/webhooks/v1/webhook';
 import { durationOf, isUid, NotFound } from '@nephos/service';
@@ -160,12 +161,15 @@ function addChanges(group: Command, session: Session): void {
 function addDeliveries(group: Command, session: Session): void {
   group
     .command('ping')
-    .description('send a test event now and show what came of it')
+    .description('send a test event now and show what came of it; fails if it was not taken')
     .argument('<webhook>')
     .action(async (reference: string) => {
       const name = await findName(session, webhookKind, reference);
       const webhooks = await session.platform.client(WebhookServiceDefinition, 'webhooks');
-      printDelivery(session, await webhooks.pingWebhook({ name }));
+      const delivery = await webhooks.pingWebhook({ name });
+      printDelivery(session, delivery);
+      if (delivery.state !== WebhookDelivery_State.DELIVERED)
+        throw new Error('the test event was not delivered: the last attempt says why');
     });
   group
     .command('deliveries')
