@@ -7,7 +7,7 @@ import type {
   KeepInstancesRequest,
   KeepInstancesResponse,
 } from '@nephos/proto/nephos/directory/v1/directory_service';
-import { type Clock, DeadlineExceeded, type DeepPartial, Unavailable } from '@nephos/service';
+import { type Clock, DeadlineExceeded, type DeepPartial, NotFound, Unavailable } from '@nephos/service';
 import type { DirectoryEndpoint } from './types.ts';
 
 type Renewal = NonNullable<DeepPartial<KeepInstancesRequest>['renewal']>;
@@ -39,8 +39,10 @@ export class RenewalStream implements Disposable {
       this.#over.abort(new DeadlineExceeded('DEADLINE_EXCEEDED', 'the renewal was not answered in time')),
     );
     this.#next.resolve(renewal);
-    const { done } = await this.#answers.next();
+    const { done, value } = await this.#answers.next();
     if (done === true) throw new Unavailable('SERVICE_UNAVAILABLE', 'the directory ended the stream');
+    if (value.leaseTtl === undefined)
+      throw new NotFound('RESOURCE_NOT_FOUND', 'the instance is to be registered');
   }
 
   [Symbol.dispose](): void {

@@ -4,7 +4,14 @@ import type {
   KeepInstancesResponse,
   RenewInstanceRequest,
 } from '@nephos/proto/nephos/directory/v1/directory_service';
-import { type DeepPartial, durationOf, fieldInvalid, parseResourceName, sentToMany } from '@nephos/service';
+import {
+  type DeepPartial,
+  durationOf,
+  fieldInvalid,
+  NotFound,
+  parseResourceName,
+  sentToMany,
+} from '@nephos/service';
 import type { Counter } from '@opentelemetry/api';
 import { calleesOf, healthOf, loadOf } from '../domain/message.ts';
 import type { Registry } from '../registry.ts';
@@ -17,8 +24,14 @@ export interface RenewingParts {
   readonly now: () => Date;
 }
 
+/** The stream goes on for the other instances. */
+function lost(error: unknown): number {
+  if (error instanceof NotFound) return 0;
+  throw error;
+}
+
 export function renewing({ registry, admission, renewals, now }: RenewingParts) {
-  /** What streams answer, by lease in milliseconds: encoded once. */
+  /** What streams answer, by lease in milliseconds (0: none): encoded once. */
   const kept = new Map<number, DeepPartial<KeepInstancesResponse>>();
   const renew = async (renewal: RenewInstanceRequest, caller: Caller): Promise<number> => {
     const { name, beat, health, load, callees } = renewal;
@@ -42,8 +55,9 @@ export function renewing({ registry, admission, renewals, now }: RenewingParts) 
     async *keepInstances(requests: AsyncIterable<KeepInstancesRequest>, caller: Caller) {
       for await (const { renewal } of requests) {
         if (renewal === undefined) throw fieldInvalid('renewal', 'is required', true);
-        const leaseMs = await renew(renewal, caller);
-        const answer = kept.get(leaseMs) ?? sentToMany({ leaseTtl: durationOf(leaseMs) });
+        const leaseMs = await renew(renewal, caller).catch(lost);
+        const answer =
+          kept.get(leaseMs) ?? sentToMany(leaseMs === 0 ? {} : { leaseTtl: durationOf(leaseMs) });
         kept.set(leaseMs, answer);
         yield answer;
       }
