@@ -47,6 +47,8 @@ const pauseMs = 20;
 const quietMs = 1_000;
 const mostQuietMs = 30_000;
 const waitSeconds = 20n;
+/** Of a wait: far above what it lasts, so that a starved machine is no failed call. */
+const deadlineMs = 60_000;
 const log = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** Follows one reader of events: each entity's sequence rises by one. */
@@ -219,8 +221,8 @@ export class Load implements AsyncDisposable {
   async #ended(verb: string, { name }: Operation): Promise<Operation> {
     const { operations } = this.#api;
     for (;;) {
-      const timeout = { seconds: waitSeconds };
-      const operation = await this.#call('WaitOperation', () => operations.waitOperation({ name, timeout }));
+      const wait = { name, timeout: { seconds: waitSeconds } };
+      const operation = await this.#call('WaitOperation', () => operations.waitOperation(wait, { deadlineMs }));
       if (!operation.done) continue;
       const error = operation.result?.$case === 'error' ? operation.result.value : undefined;
       if (error !== undefined) this.#misended.push(`${verb} ${name}: ${error.message}`);
