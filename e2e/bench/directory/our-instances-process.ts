@@ -16,6 +16,7 @@ const directory = clients.of(DirectoryServiceDefinition, target);
 /** A machine that does much else as well may take long for a thousand of them. */
 const patienceMs = 120_000;
 const beats = new Map<number, bigint>();
+const states = new Map<number, number>();
 const over = new AbortController();
 const renewals: Disposable[] = [];
 
@@ -26,6 +27,7 @@ function nextBeat(number: number): bigint {
 }
 
 async function register(told: Told): Promise<void> {
+  states.set(told.number, told.state);
   const request = () => ({ instance: instanceOf(told), beat: nextBeat(told.number) });
   const once = () => directory.registerInstance(request(), { deadlineMs: patienceMs });
   // As services do, which go on until they are registered.
@@ -36,19 +38,25 @@ async function register(told: Told): Promise<void> {
 const due: number[] = [];
 let wake = (): void => {};
 
-async function* renewalsDue() {
+async function* renewalsDue(asked: number[]) {
   for (;;) {
     for (const number of due.splice(0)) {
       const health = Health.SERVING;
+      asked.push(number);
       yield { renewal: { name: `instances/${uidOf(number)}`, beat: nextBeat(number), health } };
     }
     await new Promise<void>((resolve) => (wake = resolve));
   }
 }
 
-/** One that nobody answered is left out until the next. */
+/** Answers come in order; whom the directory has lost registers again, as services do. */
 async function keep(): Promise<void> {
-  for await (const _ of directory.keepInstances(renewalsDue(), { signal: over.signal, waitForReady: true }));
+  const asked: number[] = [];
+  const options = { signal: over.signal, waitForReady: true };
+  for await (const { leaseTtl } of directory.keepInstances(renewalsDue(asked), options)) {
+    const number = asked.shift() ?? 0;
+    if (leaseTtl === undefined) await register({ number, state: states.get(number) ?? 0 });
+  }
 }
 
 function renew(number: number): void {
