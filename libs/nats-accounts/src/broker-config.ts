@@ -51,7 +51,8 @@ export async function brokerConfig(keys: BrokerKeys, resolverDir: string): Promi
     '  type: full',
     `  dir: ${JSON.stringify(resolverDir)}`,
     '  allow_delete: true',
-    '  interval: "1m"',
+    // What a server that was away does not know is in force there until it has asked: an end, above all.
+    '  interval: "5s"',
     '}',
     'resolver_preload {',
     `  ${systemKey}: ${systemToken}`,
