@@ -222,7 +222,9 @@ export class Load implements AsyncDisposable {
     const { operations } = this.#api;
     for (;;) {
       const wait = { name, timeout: { seconds: waitSeconds } };
-      const operation = await this.#call('WaitOperation', () => operations.waitOperation(wait, { deadlineMs }));
+      const operation = await this.#call('WaitOperation', () =>
+        operations.waitOperation(wait, { deadlineMs }),
+      );
       if (!operation.done) continue;
       const error = operation.result?.$case === 'error' ? operation.result.value : undefined;
       if (error !== undefined) this.#misended.push(`${verb} ${name}: ${error.message}`);
