@@ -109,8 +109,14 @@ export async function runControl(seed: number): Promise<readonly string[]> {
   await leader.kill();
   await rm(`${world.nats.folderOf(leader)}/jetstream`, { recursive: true });
   await leader.restart();
-  const late = systemClock.sleep(patienceMs).then(() => 'late' as const);
-  if ((await Promise.race([rest(world, seed, source), late])) === 'late') {
+  const resting = new AbortController();
+  const late = systemClock.sleep(patienceMs, resting.signal).then(
+    () => 'late' as const,
+    () => undefined,
+  );
+  const first = await Promise.race([rest(world, seed, source), late]);
+  resting.abort();
+  if (first === 'late') {
     await end(source);
     return ['events stopped'];
   }

@@ -49,7 +49,9 @@ export async function readStream(nats: NatsAddress, stream: string): Promise<Tol
     const told: Told[] = [];
     for (let left = (await consumer.info()).num_pending; left > 0; ) {
       const messages = await consumer.fetch({ max_messages: Math.min(left, 1_000), expires: 2_000 });
+      let came = 0;
       for await (const message of messages) {
+        came += 1;
         const { type, sequence, data } = message.json<CloudEvent>();
         left = message.info.pending;
         told.push({
@@ -61,6 +63,8 @@ export async function readStream(nats: NatsAddress, stream: string): Promise<Tol
           isRepeat: message.headers?.has('Nephos-Repeat') === true,
         });
       }
+      // What was pending may have been replaced meanwhile, and a cluster's count may be off.
+      if (came === 0) left = (await consumer.info()).num_pending;
     }
     return told;
   } finally {
