@@ -3,7 +3,8 @@
  * NEPHOS_EVENTS holds the changes of entities for a while, NEPHOS_STATE the last change of each for good (it is
  * fed by NEPHOS_EVENTS inside the broker), NEPHOS_JOB_EVENTS those of jobs for a short while,
  * NEPHOS_DEAD_LETTERS what subscribers gave up on. Made where missing; bounds set by an operator stay, and nothing is
- * altered but the number of copies, which is raised to what is asked for and never lowered. A state stream older than its events is made anew with them; relays then state all entities again.
+ * altered but the number of copies, which is raised to what is asked for and never lowered. A state stream older than
+ * its events is made anew with them; relays then state all entities again.
  */
 import {
   JetStreamApiCodes,
