@@ -14,6 +14,7 @@ import {
   type KeyPair,
 } from '@nats-io/jwt';
 import { credsText } from './broker-keys.ts';
+import { madeAfter } from './made-after.ts';
 
 /** What a third party has a consumer on: the events, and the last one of each entity. */
 export const thirdPartyStreams = ['NEPHOS_EVENTS', 'NEPHOS_STATE'] as const;
@@ -71,11 +72,17 @@ interface Signed {
   readonly platform: string;
 }
 
+interface StatementOptions {
+  readonly expireTime?: Date | undefined;
+  /** The statement of the same account that this one replaces; see made-after.ts. */
+  readonly after?: string | undefined;
+}
+
 /** The statement that lets the account in, up to `expireTime`. */
 export async function openStatement(
   keys: ThirdPartyKeys,
   { by, platform }: Signed,
-  expireTime?: Date,
+  { expireTime, after }: StatementOptions = {},
 ): Promise<string> {
   const imports = thirdPartyStreams.flatMap((stream) =>
     servicesOf(stream, keys.account).map(
@@ -99,12 +106,21 @@ export async function openStatement(
       payload: thirdPartyLimits.payload,
     },
   };
-  return await encodeAccount('third-party', keys.account, account, { signer: by, ...expiry(expireTime) });
+  const options = { signer: by, ...expiry(expireTime) };
+  return madeAfter(after, await encodeAccount('third-party', keys.account, account, options), by);
 }
 
 /** The statement that shuts the account out: its connections are cut, and nobody gets in any more. */
-export async function closedStatement(account: string, { by }: Pick<Signed, 'by'>): Promise<string> {
-  return await encodeAccount('third-party', account, { limits: closed }, { signer: by });
+export async function closedStatement(
+  account: string,
+  { by }: Pick<Signed, 'by'>,
+  { after }: Pick<StatementOptions, 'after'> = {},
+): Promise<string> {
+  return madeAfter(
+    after,
+    await encodeAccount('third-party', account, { limits: closed }, { signer: by }),
+    by,
+  );
 }
 
 const closed = {

@@ -163,7 +163,9 @@ test('newer credentials cut off the older ones, a closed account lets nobody in'
 test('an account that expires while connected is cut off', async () => {
   const issued = await thirdParty('nephos.v1.acme.>');
   await using third = await entered(issued.creds);
-  await accounts.push(await openStatement(issued, await signing(), new Date(Date.now() + 4_000)));
+  await accounts.push(
+    await openStatement(issued, await signing(), { expireTime: new Date(Date.now() + 4_000) }),
+  );
   await third.connection.closed();
   expect(await refused(enter(issued.creds))).toMatch(/Authorization/);
 });

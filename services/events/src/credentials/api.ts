@@ -169,7 +169,7 @@ function rotating(parts: CredentialParts): Pick<Api, 'rotateEventCredential'> {
         const body: RotateBody = {
           signer: issued.signer,
           replaces: value.signer,
-          statement: await authority.statement(issued, expireTime),
+          statement: await authority.statement(issued, expireTime, value.statement),
           madeFor: authority.mark,
           issueTime: clock.now().toISOString(),
         };
@@ -186,13 +186,24 @@ function revoking(parts: CredentialParts): Pick<Api, 'revokeEventCredential'> {
   return {
     revokeEventCredential: async ({ name, etag }, call) => {
       const { authority } = issuing(parts);
-      const { id, eventSeq, value } = await findResource(credentials, name);
-      checkEtag(etag, id, eventSeq);
-      const statement = await authority.closing(value.account);
-      call.detach();
-      const ended = { state: 'revoked', statement, madeFor: authority.mark } as const;
-      const change: Change = ({ state }) => (state === 'active' ? ended : undefined);
-      return credentials.message(await changed(parts, id, 'revoked', change));
+      for (;;) {
+        const { id, eventSeq, value } = await findResource(credentials, name);
+        checkEtag(etag, id, eventSeq);
+        const statement = await authority.closing(value.account, value.statement);
+        call.detach();
+        const ended = { state: 'revoked', statement, madeFor: authority.mark } as const;
+        const change: Change = (now) => {
+          if (now.state !== 'active') return undefined;
+          // The end comes after whatever it ends: one that was rotated meanwhile is read again.
+          if (now.statement !== value.statement) throw overtaken();
+          return ended;
+        };
+        try {
+          return credentials.message(await changed(parts, id, 'revoked', change));
+        } catch (error) {
+          if (!(error instanceof Conflict)) throw error;
+        }
+      }
     },
   };
 }

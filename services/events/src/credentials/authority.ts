@@ -66,12 +66,14 @@ export class Authority implements AsyncDisposable {
     this.mark = `${signing.by.getPublicKey()} ${signing.platform}`;
   }
 
-  statement(keys: ThirdPartyKeys, expireTime: Date | undefined): Promise<string> {
-    return openStatement(keys, this.#signing, expireTime);
+  /** `after`: the statement that it replaces, if any. */
+  statement(keys: ThirdPartyKeys, expireTime: Date | undefined, after?: string): Promise<string> {
+    return openStatement(keys, this.#signing, { expireTime, after });
   }
 
-  closing(account: string): Promise<string> {
-    return closedStatement(account, this.#signing);
+  /** `after`: the statement that it replaces. */
+  closing(account: string, after: string): Promise<string> {
+    return closedStatement(account, this.#signing, { after });
   }
 
   /** Throws `Unavailable` while the broker is away. */

@@ -154,14 +154,14 @@ export class Reconciler {
   /** Ends what has expired, and makes the statement anew where the broker's keys are others now. */
   async #upToDate(stored: Stored<CredentialRecord>): Promise<Stored<CredentialRecord>> {
     const { authority, clock, credentials } = this.#parts;
-    const { state, expireTime, madeFor, account, signer } = stored.value;
+    const { state, expireTime, madeFor, account, signer, statement: former } = stored.value;
     const ends = expireTime === undefined ? undefined : new Date(expireTime);
     const expired = state === 'active' && ends !== undefined && ends <= clock.now();
     if (!expired && madeFor === authority.mark) return stored;
     const nowActive = state === 'active' && !expired;
     const statement = nowActive
-      ? await authority.statement({ account, signer }, ends)
-      : await authority.closing(account);
+      ? await authority.statement({ account, signer }, ends, former)
+      : await authority.closing(account, former);
     const next: Partial<CredentialRecord> = {
       ...(expired && { state: 'expired' as const }),
       statement,
