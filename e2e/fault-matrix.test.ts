@@ -1,6 +1,7 @@
 /**
  * Twenty seeds of the fault matrix (`pnpm faults --seeds 200` runs more): each step of create, stop, delete and
- * expunge, and each undo of a create, loses parts of the platform to SIGKILL; every operation ends well and the oracle finds nothing wrong.
+ * expunge, and each undo of a create, loses parts of the platform to SIGKILL; every operation ends well and the oracle
+ * finds nothing wrong.
  */
 import { expect, test } from '@jest/globals';
 import { matrixOf } from './faults/matrix.ts';

@@ -3,7 +3,8 @@
  * gets the same entity and the same job.
  * Owner: the service whose store it is. Invariants: nothing is done before the record is durable; `carryOut` reads
  * the record alone (and the request again, where somebody asks), so that any repeat or the sweeper can finish it; a
- * refusal leaves no record, so that a corrected retry is not blocked; the body goes once it was carried out. A crash leaves an open record, which the next repeat or sweep carries out.
+ * refusal leaves no record, so that a corrected retry is not blocked; the body goes once it was carried out. A crash
+ * leaves an open record, which the next repeat or sweep carries out.
  */
 import {
   AlreadyExists,
@@ -254,7 +255,10 @@ export class Idempotency {
     }
   }
 
-  /** Marks it carried out, without the body that only that needed; puts it back if another process withdrew it after a refusal it met alone. */
+  /**
+   * Marks it carried out, without the body that only that needed; puts it back if another process withdrew it after a
+   * refusal it met alone.
+   */
   async #settle(id: string, record: RequestRecord): Promise<void> {
     const { openSince: _open, ...rest } = record;
     const closed = { ...rest, body: null };

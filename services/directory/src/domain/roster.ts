@@ -3,8 +3,9 @@
  * the bus. Pure state; the clock's values and what the bus answered are handed in. Owner: the registry.
  * Invariants: of two words of an instance the one with the higher beat counts; nothing is written but over the
  * revision that was read; an instance that was silent for its lease is asked for in its record, and taken out by
- * such a write only when no replica answered, so a renewal that came through another replica wins. Silence, unlike an end, is what this replica alone
- * thinks: it is written nowhere and passes with the next sign of life. A crash leaves the records in the bus.
+ * such a write only when no replica answered, so a renewal that came through another replica wins. Silence, unlike an
+ * end, is what this replica alone thinks: it is written nowhere and passes with the next sign of life. A crash leaves
+ * the records in the bus.
  */
 import {
   type Entry,
