@@ -10,7 +10,7 @@ import {
   Template_State as State,
   TemplateServiceDefinition,
 } from '@nephos/proto/nephos/template/v1/template';
-import { startMongoServer } from '@nephos/store/testing';
+import { onMongo } from '@nephos/store/testing/on-mongo';
 import {
   emptyQcow2,
   FailpointControl,
@@ -21,19 +21,13 @@ import {
   until,
 } from '@nephos/testing';
 
-const started = await startMongoServer();
 const steps = ['read', 'judge', 'keep', 'ready'];
 const places = steps.flatMap((step) => ['before', 'after'].map((when) => ({ step, when })));
 /** Leases short, so that a killed instance is soon followed. */
 const env = { NEPHOS_JOB_LEASE: '3s', NEPHOS_JOB_GRACE: '1s', NEPHOS_JOB_HEARTBEAT: '500ms' };
 
-if ('missing' in started) {
-  test(`NOT TESTED, there is no MongoDB server: ${started.missing}`, () => {
-    expect(process.env['NEPHOS_REQUIRE_MONGODB']).toBeUndefined();
-  });
-} else {
+await onMongo((server) => {
   test('an import moves to another instance half-way', async () => {
-    await using server = started;
     const folder = await mkdtemp(path.join(tmpdir(), 'nephos-moves-'));
     await using stack = new AsyncDisposableStack();
     stack.defer(() => rm(folder, { recursive: true, force: true }));
@@ -87,4 +81,4 @@ if ('missing' in started) {
     const folders = await Promise.all(instances.map(({ data }) => readdir(path.join(data, 'images'))));
     for (const images of folders) expect(images).toHaveLength(places.length);
   }, 900_000);
-}
+});

@@ -5,28 +5,20 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, expect, test } from '@jest/globals';
+import { expect, test } from '@jest/globals';
 import { VmStatus_State as State, type Vm } from '@nephos/proto/nephos/orchestration/v1/vm';
 import { moveStores } from '@nephos/store/move';
-import { type MongoServer, startMongoServer } from '@nephos/store/testing';
+import type { MongoServer } from '@nephos/store/testing';
+import { onMongo } from '@nephos/store/testing/on-mongo';
 import { judge, layGround, nameOf, type Platform, startPlatform, succeeded } from '@nephos/testing';
 
 /** Two whole platforms, on a machine that is shared. */
 const longest = 300_000;
-const started = await startMongoServer();
 
-if ('missing' in started) {
-  test(`NOT TESTED, there is no MongoDB server: ${started.missing}`, () => {
-    expect(process.env['NEPHOS_REQUIRE_MONGODB']).toBeUndefined();
-  });
-} else {
-  const server = started;
-  afterAll(async () => {
-    await server[Symbol.asyncDispose]();
-  });
+await onMongo((server) => {
   lifecycle(server);
   moving(server);
-}
+});
 
 async function createVm({ api }: Platform, zone: string, template: string): Promise<Vm> {
   const header = { displayName: 'hello', zone, owner: 'ann' };

@@ -2,25 +2,14 @@
  * Two orchestrators at once, asked side by side: a request that reaches both is one request, a name is taken once over
  * both, room that one gave out the other does not give again.
  */
-import { afterAll, expect, test } from '@jest/globals';
+import { expect, test } from '@jest/globals';
 import { VmServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/vm';
 import { ZoneServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/zone';
 import { NephosError, newUid } from '@nephos/service';
-import { startMongoServer } from '@nephos/store/testing';
+import { onMongo } from '@nephos/store/testing/on-mongo';
 import { judge, layGround, nameOf, startPlatform, succeeded } from '@nephos/testing';
 
-const started = await startMongoServer();
-
-if ('missing' in started) {
-  test(`NOT TESTED, there is no MongoDB server: ${started.missing}`, () => {
-    expect(process.env['NEPHOS_REQUIRE_MONGODB']).toBeUndefined();
-  });
-} else {
-  const server = started;
-  afterAll(async () => {
-    await server[Symbol.asyncDispose]();
-  });
-
+await onMongo((server) => {
   test('two orchestrators are one', async () => {
     // Each agent has one small host: 8 virtual CPUs to give at the standard overcommit.
     const env = { NEPHOS_SIMULATED_CPUS: '2' };
@@ -91,4 +80,4 @@ if ('missing' in started) {
 
     expect((await judge(platform)).problems).toEqual([]);
   }, 600_000);
-}
+});

@@ -3,23 +3,12 @@
  * fails, no event is lost, comes twice or out of order, and every operation ends as asked. `pnpm rolling` does the
  * same with processes, and with SIGKILL.
  */
-import { afterAll, expect, test } from '@jest/globals';
-import { startMongoServer } from '@nephos/store/testing';
+import { expect, test } from '@jest/globals';
+import { onMongo } from '@nephos/store/testing/on-mongo';
 import { replicated } from './rolling/rollout.ts';
 import { runRolling, tell, withoutOneEvent } from './rolling/run.ts';
 
-const started = await startMongoServer();
-
-if ('missing' in started) {
-  test(`NOT TESTED, there is no MongoDB server: ${started.missing}`, () => {
-    expect(process.env['NEPHOS_REQUIRE_MONGODB']).toBeUndefined();
-  });
-} else {
-  const server = started;
-  afterAll(async () => {
-    await server[Symbol.asyncDispose]();
-  });
-
+await onMongo((server) => {
   test(`a rolling restart of every service on ${server.name} fails no call and loses no event`, async () => {
     const report = await runRolling({ store: server.fresh(), how: 'drain', processes: false });
     process.stdout.write(`\n${tell(report)}\n\n`);
@@ -36,4 +25,4 @@ if ('missing' in started) {
     const { uid, problems } = withoutOneEvent(verdict);
     expect(problems).toEqual([expect.stringContaining(uid)]);
   }, 900_000);
-}
+});

@@ -4,7 +4,7 @@
  * nothing of what it cannot read. The newer version is this test: it writes into the same store, and serves a contract
  * with one more field and one more value.
  */
-import { afterAll, expect, test } from '@jest/globals';
+import { expect, test } from '@jest/globals';
 import { PowerPolicy, VmStatus_State as State } from '@nephos/proto/nephos/orchestration/v1/vm';
 import {
   type Zone as OlderZone,
@@ -20,26 +20,15 @@ import {
   systemClock,
 } from '@nephos/service';
 import { defineCollection, type Json, openStore, serviceStoreUrl } from '@nephos/store';
-import { startMongoServer } from '@nephos/store/testing';
+import { onMongo } from '@nephos/store/testing/on-mongo';
 import { atRest, layGround, nameOf, startPlatform, succeeded, until } from '@nephos/testing';
-
-const started = await startMongoServer();
 
 /** What the newer version keeps beside what the older one knows: a field, and one inside the header. */
 type Newer = { readonly tier?: string; readonly header: { readonly badge?: string } } & {
   readonly [key: string]: Json;
 };
 
-if ('missing' in started) {
-  test(`NOT TESTED, there is no MongoDB server: ${started.missing}`, () => {
-    expect(process.env['NEPHOS_REQUIRE_MONGODB']).toBeUndefined();
-  });
-} else {
-  const server = started;
-  afterAll(async () => {
-    await server[Symbol.asyncDispose]();
-  });
-
+await onMongo((server) => {
   test('what a newer version stored passes through an older one that changes the same records', async () => {
     const url = server.fresh();
     await using platform = await startPlatform({ store: url });
@@ -119,7 +108,7 @@ if ('missing' in started) {
       await store[Symbol.asyncDispose]();
     }
   }, 300_000);
-}
+});
 
 /** A zone of the next version: `tier = 1000`. */
 interface NewerZone extends OlderZone {

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { connectPlatform, readEndpoints } from '@nephos/client';
 import { VmServiceDefinition } from '@nephos/proto/nephos/orchestration/v1/vm';
+import { freePort } from '@nephos/service/testing';
 import { portCount, repository } from '../src/layout.ts';
 import { portOwner } from '../src/processes.ts';
 
@@ -14,21 +15,9 @@ let data: string;
 let portBase: number;
 beforeAll(async () => {
   data = await mkdtemp(path.join(tmpdir(), 'nephos-launch-'));
-  portBase = await freePortsInARow();
+  portBase = await freePort(portCount);
 });
 afterAll(() => rm(data, { recursive: true, force: true }));
-
-async function freePortsInARow(): Promise<number> {
-  for (;;) {
-    const server = createServer().listen(0, '127.0.0.1');
-    await new Promise((resolve) => server.once('listening', resolve));
-    const address = server.address();
-    const first = typeof address === 'object' ? (address?.port ?? 0) : 0;
-    await new Promise((resolve) => server.close(resolve));
-    const ports = Array.from({ length: portCount }, (_, n) => first + n);
-    if (first < 65_000 && ports.every((port) => portOwner(port) === undefined)) return first;
-  }
-}
 
 interface Launch {
   readonly child: ChildProcess;

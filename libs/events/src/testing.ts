@@ -1,5 +1,4 @@
 // What tests of other packages need of the broker: real nats-servers, one or a cluster.
-export { freePort } from './testing/free-port.ts';
 export { type NatsCluster, type NatsClusterOptions, startNatsCluster } from './testing/nats-cluster.ts';
 export {
   type NatsAddress,

@@ -8,25 +8,15 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { defineService, newUid, startService } from '@nephos/service';
+import { freePort } from '@nephos/service/testing';
 import { defineJob, type JobClient, type JobEvents, jobClient, startExecutor } from '../src/index.ts';
 
 const jobs = Number(process.argv[2] ?? 50_000);
 const level = (process.argv[3] ?? 'outcome') as JobEvents;
 const concurrency = Number(process.argv[4] ?? 512);
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer().once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
-}
 
 let drained = 0;
 let onDrained: (() => void) | undefined;

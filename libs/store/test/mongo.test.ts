@@ -1,25 +1,16 @@
 // The MongoDB adapter on a real server of its wire protocol: the conformance suite, and what is its own: several
 // processes on one database, a server that goes and comes back, answers that are lost, limits, URLs.
-import { afterAll, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { type Clock, Exhausted, Invalid, Precondition, systemClock, Unavailable } from '@nephos/service';
 import { MongoClient } from 'mongodb';
 import { storeConformance } from '../src/conformance.ts';
 import { defineCollection, type Json, openStore, type Store, serviceStoreUrl } from '../src/index.ts';
 import { parts } from '../src/testing/fixture.ts';
-import { type MongoServer, startMongoServer } from '../src/testing.ts';
+import { onMongo } from '../src/testing/on-mongo.ts';
+import type { MongoServer } from '../src/testing.ts';
 import { cuttableProxy } from './cuttable-proxy.ts';
 
-const started = await startMongoServer();
-
-if ('missing' in started) {
-  test(`NOT TESTED, there is no MongoDB server: ${started.missing}`, () => {
-    expect(process.env['NEPHOS_REQUIRE_MONGODB']).toBeUndefined();
-  });
-} else {
-  const server = started;
-  afterAll(async () => {
-    await server[Symbol.asyncDispose]();
-  });
+await onMongo((server) => {
   const durability = server.durable ? 'durable' : 'no mongod: durability is not claimed';
   const name = `MongoDB (${server.name}; ${durability})`;
   storeConformance(name, () => {
@@ -35,7 +26,7 @@ if ('missing' in started) {
     breaking(server);
     limits(server);
   });
-}
+});
 
 function open(url: string, clock: Clock = systemClock): Promise<Store> {
   return openStore({ url, clock });

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Precondition, systemClock } from '@nephos/service';
 import { MongoClient } from 'mongodb';
 import {
@@ -16,24 +16,16 @@ import {
 } from '../src/index.ts';
 import { type MoveOptions, moveStores } from '../src/move.ts';
 import { parts } from '../src/testing/fixture.ts';
-import { type MongoServer, startMongoServer } from '../src/testing.ts';
+import { onMongo } from '../src/testing/on-mongo.ts';
+import type { MongoServer } from '../src/testing.ts';
 
-const started = await startMongoServer();
 const logs = defineCollection<{ line: string }>({ name: 'logs', schemaVersion: 3, indexes: {} });
 
-if ('missing' in started) {
-  test(`NOT TESTED, there is no MongoDB server: ${started.missing}`, () => {
-    expect(process.env['NEPHOS_REQUIRE_MONGODB']).toBeUndefined();
-  });
-} else {
-  const server = started;
-  afterAll(async () => {
-    await server[Symbol.asyncDispose]();
-  });
+await onMongo((server) => {
   describe(`moving to MongoDB (${server.name})`, () => {
     moves(server);
   });
-}
+});
 
 async function open(url: string): Promise<Store> {
   return await openStore({ url, clock: systemClock });

@@ -1,6 +1,6 @@
 /** The surface of @nephos/testing. */
 
-export { freePort } from '@nephos/events/testing';
+export { freePort } from '@nephos/service/testing';
 export { finished, type PlatformApi, succeeded, until } from './api.ts';
 export { type FailpointAction, FailpointControl, type Hit, type Rule } from './failpoints.ts';
 export { type Ground, hostsUp, layGround, nameOf } from './ground.ts';

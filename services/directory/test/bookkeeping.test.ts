@@ -1,22 +1,11 @@
 /** Who calls whom, and the directory's own figures: told without being events. */
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
 import { expect, test } from '@jest/globals';
 import { openIssuer } from '@nephos/directory/identity';
 import { startNatsServer } from '@nephos/events/testing';
 import { OperationsDefinition } from '@nephos/proto/google/longrunning/operations';
 import { systemClock } from '@nephos/service';
+import { freePort } from '@nephos/service/testing';
 import { clientOf, listed, reached, Stack } from './stack.ts';
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 test('an instance tells whom it called and how that went; its etag and its list stay as they are', async () => {
   await using stack = new Stack();

@@ -1,10 +1,8 @@
 // A subscription that nobody reads any more is noticed, in the log and in the figures.
-
-import { once } from 'node:events';
-import { type AddressInfo, createServer } from 'node:net';
 import { expect, test } from '@jest/globals';
 import { subscribe } from '@nephos/events';
 import { type Clock, createLog, systemClock } from '@nephos/service';
+import { freePort } from '@nephos/service/testing';
 import { Activity } from '../src/activity.ts';
 import { Stack } from './support/stack.ts';
 
@@ -63,11 +61,7 @@ test('a stop is said once, with what waits; going on is said too', async () => {
 
 test('lag, age and reading are metrics', async () => {
   await using stack = await Stack.open();
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
+  const port = await freePort();
   await stack.replica({ NEPHOS_METRICS_BIND: `127.0.0.1:${port}` });
   const gate = Promise.withResolvers<void>();
   const reader = subscribe(stack.bus, { name: 'measured', filter: { owner: 'm' } }, () => gate.promise);

@@ -5,7 +5,7 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import { streams } from '@nephos/events';
 import { EventCredential_State as State } from '@nephos/proto/nephos/events/v1/credential';
 import { newUid, systemClock } from '@nephos/service';
-import { startMongoServer } from '@nephos/store/testing';
+import { onMongo } from '@nephos/store/testing/on-mongo';
 import {
   attempt,
   type CredentialClient,
@@ -15,14 +15,7 @@ import {
   readAll,
 } from './support/credentials-world.ts';
 
-const started = await startMongoServer();
-
-if ('missing' in started) {
-  test(`NOT TESTED, there is no MongoDB server: ${started.missing}`, () => {
-    expect(process.env['NEPHOS_REQUIRE_MONGODB']).toBeUndefined();
-  });
-} else {
-  const server = started;
+await onMongo((server) => {
   let world: CredentialsWorld;
   let both: readonly [CredentialClient, CredentialClient];
 
@@ -32,7 +25,6 @@ if ('missing' in started) {
   });
   afterAll(async () => {
     await world[Symbol.asyncDispose]();
-    await server[Symbol.asyncDispose]();
   });
 
   const issue = async (api: CredentialClient, requestId = newUid(), displayName = newUid()) => {
@@ -112,4 +104,4 @@ if ('missing' in started) {
     expect(await attempt(world, kept.creds)).toBe('came in');
     expect(await attempt(world, ended.creds)).not.toBe('came in');
   });
-}
+});

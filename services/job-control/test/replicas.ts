@@ -17,8 +17,9 @@ import {
 import { OperationsDefinition } from '@nephos/proto/google/longrunning/operations';
 import { JobServiceDefinition } from '@nephos/proto/nephos/jobs/v1/jobs';
 import { type Client, defineService, type RunningService, startService } from '@nephos/service';
+import { freePort } from '@nephos/service/testing';
 import type { MongoServer } from '@nephos/store/testing';
-import { type Env, freePort, until } from './stack.ts';
+import { type Env, until } from './stack.ts';
 
 export const stepsOfMarch = 3;
 

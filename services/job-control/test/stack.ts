@@ -3,7 +3,6 @@
  * and run jobs. Everything is disposed in reverse; nothing is faked.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type Executor, type JobClient, type JobDefinition, jobClient, startExecutor } from '@nephos/jobs';
@@ -14,6 +13,7 @@ import {
   type ServiceContext,
   startService,
 } from '@nephos/service';
+import { freePort } from '@nephos/service/testing';
 import { jobControlService } from '../src/service.ts';
 
 export type Env = Readonly<Record<string, string>>;
@@ -28,15 +28,6 @@ const quick: Env = {
   // No test of this folder but events.test.ts needs a broker: nothing listens there.
   NEPHOS_NATS: 'nats://127.0.0.1:9',
 };
-
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (typeof address !== 'object' || address === null) throw new Error('no port');
-  return address.port;
-}
 
 export interface WorkerOptions<D> {
   readonly jobs: readonly JobDefinition<object, unknown, D>[];

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect, type NatsConnection } from '@nats-io/transport-node';
 import { systemClock } from '@nephos/service';
-import { freePort } from './free-port.ts';
+import { freePort } from '@nephos/service/testing';
 import { type NatsAddress, type NatsServer, natsOptions, startNatsServer } from './nats-server.ts';
 
 export interface NatsClusterOptions {

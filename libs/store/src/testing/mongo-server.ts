@@ -6,9 +6,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { accessSync, constants, existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { homedir, tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
+import { freePort } from '@nephos/service/testing';
 import { type Document, MongoClient } from 'mongodb';
 
 export interface MongoServer extends AsyncDisposable {
@@ -210,15 +210,4 @@ function commandIn(name: string, folders: readonly string[]): string | undefined
         return false;
       }
     });
-}
-
-function freePort(): Promise<number> {
-  const server = createServer();
-  return new Promise((done, reject) => {
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => done(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
 }

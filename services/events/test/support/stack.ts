@@ -3,7 +3,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type Bus, connectBus, encodeEvent, eventId, removedHeader, subjectOf } from '@nephos/events';
@@ -23,6 +22,7 @@ import {
   startService,
   systemClock,
 } from '@nephos/service';
+import { freePort } from '@nephos/service/testing';
 import { eventsService } from '../../src/service.ts';
 
 const silent = (): void => undefined;
@@ -183,13 +183,4 @@ export class Watcher implements AsyncDisposable {
     this.#over.abort();
     await this.#answers.return?.().catch(() => undefined);
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

@@ -1,5 +1,5 @@
 /**
- * A port that stays a service's own over its restarts. It lies below the range that the kernel gives to outgoing
+ * For tests: a port that stays a service's own over its restarts. It lies below the range that the kernel gives to outgoing
  * connections, so that none takes it while the service is down.
  */
 import { randomInt } from 'node:crypto';
@@ -8,10 +8,12 @@ import { createServer } from 'node:net';
 const lowest = 20_000;
 const highest = 32_000;
 
-export async function freePort(): Promise<number> {
+/** The first of `count` free ports in a row. */
+export async function freePort(count = 1): Promise<number> {
   for (;;) {
-    const port = randomInt(lowest, highest);
-    if (await isFree(port)) return port;
+    const first = randomInt(lowest, highest);
+    const row = Array.from({ length: count }, (_, at) => isFree(first + at));
+    if ((await Promise.all(row)).every(Boolean)) return first;
   }
 }
 
