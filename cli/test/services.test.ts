@@ -69,6 +69,16 @@ test('who asks for a service between two runs of it waits; in vain, it is told w
   await expect((await waiting).listTemplates({})).resolves.toMatchObject({ templates: [] });
 });
 
+test('who asks while the directory itself is restarted gets an answer', async () => {
+  const { address } = platform.services.directory;
+  const asking = { principal: 'users/patient', directory: address, patienceMs: 60_000 };
+  await using patient = connectPlatform(asking);
+  await platform.services.directory.stop();
+  const waiting = patient.client(TemplateServiceDefinition, 'template');
+  await platform.services.directory.start();
+  await expect((await waiting).listTemplates({})).resolves.toMatchObject({ templates: [] });
+});
+
 test('calls of several instances are one row', () => {
   const since = new Date('2026-01-01T00:00:00Z');
   const later = new Date('2026-01-02T00:00:00Z');

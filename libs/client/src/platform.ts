@@ -14,6 +14,7 @@ import {
   systemClock,
   Unavailable,
 } from '@nephos/service';
+import { locate } from './locate.ts';
 
 export interface PlatformAddress {
   /** The directory, `host:port`. */
@@ -28,7 +29,7 @@ export interface PlatformOptions extends PlatformAddress {
   /** Who calls, e.g. `users/alice`. */
   readonly principal: string;
   readonly clock?: Clock;
-  /** How long `client` waits for a service of which no instance takes calls, in milliseconds. Default 5,000. */
+  /** How long `client` waits for the directory, and for an instance that takes calls, in milliseconds. Default 5,000. */
   readonly patienceMs?: number;
 }
 
@@ -65,27 +66,8 @@ export function connectPlatform(options: PlatformOptions): Platform {
     return found;
   }
 
-  /** Where the service takes calls, once it does: between two instances, as in a restart, there may be none for a moment. */
-  async function locate(service: string): Promise<string> {
-    const patience = new AbortController();
-    using _ends = clock.timer(patienceMs, () => patience.abort());
-    try {
-      const watch = directory.watchInstances({ selector: { service } }, { signal: patience.signal });
-      for await (const { update } of watch) {
-        if (update?.$case !== 'list' || update.value.instances.length === 0) continue;
-        return `ipv4:${update.value.instances.map((each) => each.address).join(',')}`;
-      }
-    } catch (error) {
-      if (!patience.signal.aborted) throw error;
-    }
-    throw new Unavailable(
-      'SERVICE_UNAVAILABLE',
-      `the directory at ${address} lists no ${service} that takes calls; waited up to ${patienceMs / 1000} s for one`,
-    );
-  }
-
   async function client<D extends ServiceContract>(definition: D, service: string): Promise<Client<D>> {
-    const target = targets.get(service) ?? locate(service);
+    const target = targets.get(service) ?? locate(directory, service, { address, clock, patienceMs });
     targets.set(service, target);
     target.catch(() => targets.delete(service));
     return clients.of(definition, await target);
