@@ -49,9 +49,11 @@ test('what was made with one copy is raised to three, durable consumers too, and
   await using later = subscribe(bus, { name: 'later' }, async () => undefined);
   await later.started;
   const three = { ...Object.fromEntries(all.map((name) => [name, 3])), early: 3, later: 3 };
-  await until('all have three copies', async () =>
-    Object.values(await copies()).every((count) => count === 3),
-  );
+  await until('all have three copies', async () => {
+    // While copies are made, a busy cluster may not answer in time.
+    const found = await copies().catch(() => ({ unknown: 0 }));
+    return Object.values(found).every((count) => count === 3);
+  });
   await using modest = await busOn(1);
   await modest.ready();
   expect(await copies()).toEqual(three);
