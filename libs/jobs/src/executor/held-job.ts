@@ -107,13 +107,23 @@ export class HeldJob implements JobLedger {
     return steps.every((step) => this.#known.has(keyOf(step)));
   }
 
-  /** The job stays here under this fence; what was not acknowledged is sent again. A lower epoch's word is void. */
+  /**
+   * The job stays here under this fence; what was not acknowledged is sent again. A lower epoch's word is void.
+   * It is sent under new numbers: an answer to what was said under the former token may be on its way still, and one
+   * that the job sleeps would end the run that it was woken for.
+   */
   adopt(sink: ReportSink, epoch: bigint, token: bigint): void {
     if (epoch < this.#epoch) return;
     this.#sink = sink;
     this.#epoch = epoch;
     this.#token = token;
-    for (const [reportId, { body }] of this.#pending) this.#send(reportId, body);
+    const again = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const pending of again) {
+      const reportId = this.#nextId();
+      this.#pending.set(reportId, pending);
+      this.#send(reportId, pending.body);
+    }
   }
 
   detach(): void {
